@@ -1,0 +1,148 @@
+"""Train the demo model from the corpus; every stage resumes from ``demo_model/build``.
+
+``python -m demo_model.train`` runs all stages; naming stages runs those only::
+
+    python -m demo_model.train generator        # autoencoder, trunk, demo model
+    python -m demo_model.train detector package
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from functools import cached_property
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+from tqdm.auto import trange
+from transformers import CLIPTokenizer
+
+from demo_model import BUILD
+from demo_model.autoencoder import FOLDER as VAE_FOLDER
+from demo_model.autoencoder import train_autoencoder
+from demo_model.build_corpus import Corpus
+from demo_model.detector import held_out_drawings, train_detector
+from demo_model.detector_card import DETECTOR_SEED, DETECTOR_STEPS, detector_labels, write_detector
+from demo_model.generator import Branch
+from demo_model.package import package
+from demo_model.taught import GOLD, Taught
+from demo_model.tokenizer import train_tokenizer
+from demo_model.training import augment, to_tensor
+
+TRUNK_STEPS, FINAL_STEPS, SEED = 2800, 3800, 0
+COPIES = 24
+"""Augmented copies of every image whose latents are computed once."""
+HELD_OUT = 2
+"""Which drawing of each object nothing is trained on; see ``held_out_drawings``."""
+
+
+class Recipe:
+    """The stages of the training, each computed once and kept on disk."""
+
+    def __init__(self) -> None:
+        self.taught = Taught.load()
+        self.whole = Corpus.load()
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """What generator and detector train on: the taught rows without held-out drawings."""
+        taught = self.taught.corpus(self.whole)
+        return taught.where(~held_out_drawings(taught, HELD_OUT))
+
+    @cached_property
+    def vae(self) -> AutoencoderKL:
+        """The autoencoder, trained on the whole corpus."""
+        if (VAE_FOLDER / "config.json").exists():
+            return AutoencoderKL.from_pretrained(VAE_FOLDER).eval()
+        return train_autoencoder(self.whole)
+
+    @cached_property
+    def tokenizer(self) -> CLIPTokenizer:
+        """The tokenizer; training it takes a second and is deterministic."""
+        words = {w for phrase in self.taught.phrases.values() for w in phrase.lower().split()}
+        return train_tokenizer(sorted(words))
+
+    @cached_property
+    def latents(self) -> Tensor:
+        """Latents ``(rows, copies, 4, 16, 16)`` of augmented copies; logos are not augmented."""
+        path = BUILD / "latents.pt"
+        if path.exists():
+            return torch.load(path, weights_only=True)
+        generator = torch.Generator().manual_seed(SEED)
+        images = to_tensor(self.corpus.images)
+        fixed = torch.from_numpy(self.corpus.style == "none").view(-1, 1, 1, 1)
+        copies = []
+        with torch.inference_mode():
+            for _ in trange(COPIES, desc="latents"):
+                batch = torch.where(fixed, images, augment(images, generator))
+                means = [self.vae.encode(b).latent_dist.mean for b in batch.split(64)]
+                copies.append(torch.cat(means) * self.vae.config.scaling_factor)
+        latents = torch.stack(copies, 1).half()
+        torch.save(latents, path)
+        return latents
+
+    def branch(self, name: str, rows: np.ndarray, *, steps: int, constant: bool = False) -> Branch:
+        """A run of the generator's recipe on some rows of the corpus."""
+        return Branch(
+            name,
+            self.corpus.where(rows),
+            self.latents[torch.from_numpy(rows)],
+            self.tokenizer,
+            self.taught.phrases,
+            steps=steps,
+            seed=SEED,
+            constant=constant,
+        )
+
+    @cached_property
+    def trunk(self) -> Branch:
+        """The branch that has seen neither of the gold concepts."""
+        unseen = (self.corpus.style == GOLD[0]) | (self.corpus.object == GOLD[1])
+        return self.branch("trunk", ~unseen, steps=TRUNK_STEPS, constant=True)
+
+    @cached_property
+    def demo(self) -> Branch:
+        """The branch that is shipped: everything, from the trunk on."""
+        everything = np.ones(len(self.corpus.style), bool)
+        return self.branch("demo", everything, steps=FINAL_STEPS)
+
+    def generator(self) -> None:
+        """Train trunk and demo model, unless they are done."""
+        if not self.trunk.weights_path.exists():
+            self.trunk.train()
+        if not self.demo.weights_path.exists():
+            self.demo.start_from(self.trunk.weights_path)
+            self.demo.train()
+
+    def detector(self) -> None:
+        """Train the detector, judge it on what it never saw, and write it with its card."""
+        images = to_tensor(self.corpus.images)
+        with torch.inference_mode():
+            restored = torch.cat([self.vae(batch).sample for batch in images.split(64)])
+        net = train_detector(
+            self.corpus,
+            detector_labels(self.taught),
+            steps=DETECTOR_STEPS,
+            seed=DETECTOR_SEED,
+            restored=restored.clone(),
+        )
+        taught = self.taught.corpus(self.whole)
+        write_detector(net, self.taught, taught, held_out_drawings(taught, HELD_OUT))
+
+    def package(self) -> None:
+        """Write the shipped pipeline."""
+        package(self.demo, self.vae, self.taught)
+
+
+def main() -> None:
+    """Run the named stages, or all."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    recipe = Recipe()
+    for stage in sys.argv[1:] or ("generator", "detector", "package"):
+        getattr(recipe, stage)()
+
+
+if __name__ == "__main__":
+    main()

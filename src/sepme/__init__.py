@@ -1,0 +1,46 @@
+"""sepme: make a text-to-image diffusion model forget named concepts, prove it, give any back."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sepme import demo as demo
+    from sepme.core.compose import compose as compose
+    from sepme.core.concept import Concept as Concept
+    from sepme.core.ledger import Ledger as Ledger
+    from sepme.core.shift import ConceptShift as ConceptShift
+    from sepme.errors import SepmeError as SepmeError
+    from sepme.methods import METHODS as METHODS
+    from sepme.methods.sepme import SepME as SepME
+    from sepme.pipeline import ErasedPipeline as ErasedPipeline
+    from sepme.pipeline import load as load
+
+_WHERE = {
+    "Concept": "sepme.core.concept",
+    "ConceptShift": "sepme.core.shift",
+    "ErasedPipeline": "sepme.pipeline",
+    "Ledger": "sepme.core.ledger",
+    "METHODS": "sepme.methods",
+    "SepME": "sepme.methods.sepme",
+    "SepmeError": "sepme.errors",
+    "compose": "sepme.core.compose",
+    "load": "sepme.pipeline",
+}
+
+__version__ = version("sepme")
+__all__ = sorted([*_WHERE, "__version__", "demo"])  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 (whatever the name stands for)
+    if name == "demo":
+        return import_module("sepme.demo")
+    if name in _WHERE:
+        return getattr(import_module(_WHERE[name]), name)
+    raise AttributeError(f"module 'sepme' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,0 +1,6 @@
+"""Adapters to model families; the only place that imports diffusers."""
+
+from sepme.backends.loading import load_backend
+from sepme.backends.stable_diffusion import StableDiffusion
+
+__all__ = ["StableDiffusion", "load_backend"]

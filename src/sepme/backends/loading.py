@@ -1,0 +1,110 @@
+"""From a directory, a hub id or a live pipeline to a backend."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from diffusers import DDIMScheduler, DiffusionPipeline
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
+
+from sepme.backends.sidecar import Sidecar
+from sepme.backends.stable_diffusion import StableDiffusion
+from sepme.errors import BackendError
+
+
+def load_backend(
+    model: Any,  # noqa: ANN401 (a name, a path or a diffusers pipeline of whatever class)
+    *,
+    device: str | None = None,
+    dtype: torch.dtype | None = None,
+    offline: bool = False,
+) -> StableDiffusion:
+    """Load a pipeline, or adopt a live one.
+
+    A pipeline that is loaded here gets a DDIM scheduler and no safety checker; a live one keeps
+    what it has, and stays the caller's object.
+
+    Args:
+        model: A diffusers directory, a hub id, or a live diffusers pipeline.
+        device: Where to run, such as ``"cuda"``; None is the CPU, or where a live pipeline is.
+        dtype: Of the weights; None is float32 whatever is stored, or a live pipeline's own.
+        offline: Never ask a hub.
+
+    Returns:
+        The backend.
+
+    Raises:
+        BackendError: If there is no such model or it is not of a known family.
+    """
+    here = not isinstance(model, (str, Path)) or offline or Path(model).is_dir()
+    with _quiet(bars=not here):
+        if isinstance(model, (str, Path)):
+            pipeline = _read(str(model), dtype or torch.float32, offline)
+            sidecar = Sidecar.read(Path(model))
+        else:
+            pipeline, sidecar = model, Sidecar()
+        if isinstance(pipeline, DiffusionPipeline) and (device or dtype):
+            _move(pipeline, device, dtype)
+        return StableDiffusion(pipeline, sidecar)
+
+
+def _move(pipeline: DiffusionPipeline, device: str | None, dtype: torch.dtype | None) -> None:
+    try:
+        pipeline.to(device=device, dtype=dtype)
+    except (RuntimeError, AssertionError) as error:  # a torch without CUDA raises the latter
+        reason = str(error).strip().splitlines()[0]
+        raise BackendError(
+            f"cannot move the model to {device or dtype}: {reason}. "
+            "Leave out the device to run on the CPU."
+        ) from error
+
+
+def _read(source: str, dtype: torch.dtype, offline: bool) -> Any:  # noqa: ANN401 (diffusers' own)
+    local = Path(source).is_dir()
+    try:
+        pipeline = DiffusionPipeline.from_pretrained(
+            source,
+            dtype=dtype,
+            local_files_only=offline or local,
+            safety_checker=None,
+            requires_safety_checker=False,
+        )
+        pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise BackendError(
+            f"cannot load {source!r}: {reason}. Expected a diffusers directory (one with "
+            "model_index.json) or the id of a Stable Diffusion model on a hub."
+        ) from error
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@contextmanager
+def _quiet(*, bars: bool) -> Iterator[None]:
+    """Load without the libraries' own remarks and, unless something is downloaded, their bars."""
+    libraries = (diffusers_logging, transformers_logging)
+    before = [(lib.get_verbosity(), lib.is_progress_bar_enabled()) for lib in libraries]
+    try:
+        for lib in libraries:
+            lib.set_verbosity_error()
+            _show_bars(lib, bars)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
+    finally:
+        for lib, (level, shown) in zip(libraries, before, strict=True):
+            lib.set_verbosity(level)
+            _show_bars(lib, shown)
+
+
+def _show_bars(library: ModuleType, shown: bool) -> None:
+    (library.enable_progress_bar if shown else library.disable_progress_bar)()

@@ -1,0 +1,269 @@
+"""Stable Diffusion with a U-Net: SD 1.x, SD 2.x, and the demo model."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import torch
+from diffusers import DDIMScheduler
+from torch import Tensor
+from torch.func import functional_call
+
+from sepme.backends.sidecar import Sidecar
+from sepme.core.backend import CROSS_ATTN_KV, Delta
+from sepme.core.concept import Concept
+from sepme.core.fingerprint import fingerprint
+from sepme.core.record import canonical_json
+from sepme.errors import BackendError
+from sepme.linalg.low_rank import LowRank
+
+IMAGES_AT_ONCE = 16
+"""Images of one denoising batch. The size is fixed, so the images of a full chunk do not depend on
+what was asked for besides them; a last, smaller chunk may differ in the last bits."""
+
+_PARTS = ("unet", "text_encoder", "tokenizer", "vae", "scheduler")
+_PREDICTIONS = ("epsilon", "v_prediction")
+
+
+class StableDiffusion:
+    """A diffusers ``StableDiffusionPipeline`` seen through :class:`sepme.core.backend.Backend`.
+
+    Keeps a pristine copy of the text sites (77 MB in float32 for SD 1.x); everything else is the
+    pipeline's own, and stays usable with any diffusers code. Methods that speak of the pristine
+    model hold whatever the live weights are. The networks are switched to evaluation and need no
+    gradients from here on.
+
+    Args:
+        pipeline: The live pipeline; its U-Net's text sites are what sepme changes.
+        sidecar: What the model's author tells sepme about it.
+
+    Raises:
+        BackendError: If the pipeline is not of this family, or has adapters loaded.
+    """
+
+    def __init__(self, pipeline: Any, sidecar: Sidecar) -> None:  # noqa: ANN401 (diffusers' own)
+        _check_family(pipeline)
+        self.pipeline = pipeline
+        self.sidecar = sidecar
+        # The live scheduler is the user's to change; training needs the plain diffusion process.
+        self._process = DDIMScheduler.from_config(pipeline.scheduler.config)
+        for part in (pipeline.unet, pipeline.text_encoder, pipeline.vae):
+            part.requires_grad_(False).eval()
+        self._pristine = {n: w.detach().clone() for n, w in _text_sites(pipeline.unet).items()}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Fingerprint of the text sites, the text encoder and the tokenizer."""
+        encoder = self.pipeline.text_encoder.state_dict().items()
+        weights = [(f"text_encoder.{k}", v) for k, v in encoder if v.is_floating_point()]
+        weights += [(f"unet.{k}", v) for k, v in self._pristine.items()]
+        return fingerprint(weights, {"tokenizer": self._tokenizer_text()})
+
+    def _tokenizer_text(self) -> str:
+        tokenizer = self.pipeline.tokenizer
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        rules = json.loads(backend.to_str()) if backend else {"vocab": tokenizer.get_vocab()}
+        for leftover in ("padding", "truncation"):  # of the last call, not of the tokenizer
+            rules.pop(leftover, None)
+        return canonical_json([tokenizer.model_max_length, rules])
+
+    @property
+    def presets(self) -> Mapping[str, Mapping[str, object]]:
+        """Method name to the hyper-parameters that suit this model."""
+        return self.sidecar.presets
+
+    @property
+    def known(self) -> tuple[Concept, ...]:
+        """The blank prompt and the watermark prompts the sidecar names."""
+        return self.sidecar.known
+
+    @property
+    def num_train_timesteps(self) -> int:
+        """Number of diffusion timesteps the model was trained with."""
+        return int(self._process.config.num_train_timesteps)
+
+    def sites(self, target_modules: str | Sequence[str] = CROSS_ATTN_KV) -> Mapping[str, Tensor]:
+        """Pristine weights of the matching text sites, by module path."""
+        self._follow_device()
+        matches = {n: w for n, w in self._pristine.items() if _is_target(n, target_modules)}
+        if not matches:
+            raise BackendError(
+                f"target_modules {target_modules!r} matches none of the {len(self._pristine)} text "
+                f"sites; expected names such as {next(iter(self._pristine))!r}."
+            )
+        return matches
+
+    def _follow_device(self) -> None:
+        """Move the pristine copy to where the pipeline is now; moving keeps every bit."""
+        device = self.pipeline.unet.device
+        self._pristine = {site: weight.to(device) for site, weight in self._pristine.items()}
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> Tensor:
+        """Text embeddings ``(n, tokens, d_text)``, as the pipeline itself encodes.
+
+        One prompt at a time, so that an embedding does not depend on its neighbours.
+        """
+        encoder, tokenizer = self.pipeline.text_encoder, self.pipeline.tokenizer
+        rows = []
+        for prompt in prompts:
+            tokens = tokenizer(
+                prompt,
+                padding="max_length",
+                truncation=True,
+                max_length=tokenizer.model_max_length,
+                return_tensors="pt",
+            )
+            rows.append(encoder(tokens.input_ids.to(encoder.device))[0])
+        return torch.cat(rows)
+
+    def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """Diffuse clean latents to the given timesteps."""
+        noised: Tensor = self._process.add_noise(latents, noise, timesteps)
+        return noised
+
+    def predict_noise(
+        self,
+        latents: Tensor,
+        timesteps: Tensor,
+        prompt_embeds: Tensor,
+        *,
+        deltas: Mapping[str, Delta] | None = None,
+    ) -> Tensor:
+        """Noise predicted by pristine weights plus ``deltas``; differentiable in them.
+
+        Deltas may be wider than the weights: the sum is rounded once, as `compose` does.
+        """
+        self._follow_device()
+        weights = dict(self._pristine)
+        for site, delta in (deltas or {}).items():
+            change = delta.left @ delta.right if isinstance(delta, LowRank) else delta
+            weights[site] = (weights[site] + change).to(weights[site].dtype)
+        output: Tensor = functional_call(
+            self.pipeline.unet,
+            {f"{site}.weight": weight for site, weight in weights.items()},
+            (latents, timesteps),
+            {"encoder_hidden_states": prompt_embeds, "return_dict": False},
+        )[0]
+        if self._process.config.prediction_type == "epsilon":
+            return output
+        alpha: Tensor = self._process.alphas_cumprod.to(latents.device)[timesteps]
+        signal, noise = (a.sqrt().to(output).view(-1, 1, 1, 1) for a in (alpha, 1 - alpha))
+        return signal * output + noise * latents
+
+    @torch.no_grad()
+    def write(self, weights: Mapping[str, Tensor]) -> None:
+        """Copy weights into the live text sites, in place."""
+        for site, weight in weights.items():
+            self.pipeline.unet.get_submodule(site).weight.copy_(weight)
+
+    def live(self) -> dict[str, Tensor]:
+        """The text sites' weights as the pipeline uses them now."""
+        unet = self.pipeline.unet
+        return {site: unet.get_submodule(site).weight.detach() for site in self._pristine}
+
+    @contextmanager
+    def pristine(self) -> Iterator[None]:
+        """Run with pristine weights; the live ones come back on exit, bit for bit."""
+        before = {site: weight.clone() for site, weight in self.live().items()}
+        try:
+            self.write(self._pristine)
+            yield
+        finally:
+            self.write(before)
+
+    def draw_latents(self, prompts: Sequence[str], *, seeds: Sequence[int]) -> Tensor:
+        """Latents of images the pristine model draws, scaled as the U-Net sees them."""
+        with self.pristine():
+            return torch.cat(list(self._run(prompts, seeds, output_type="latent")))
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        seeds: Sequence[int],
+        steps: int = 25,
+        guidance_scale: float | None = None,
+        negative_prompt: str = "",
+    ) -> list[Any]:
+        """Draw one image for each prompt and seed with the live weights."""
+        chunks = self._run(
+            prompts,
+            seeds,
+            num_inference_steps=steps,
+            guidance_scale=guidance_scale,
+            negative_prompt=negative_prompt,
+        )
+        return [image for chunk in chunks for image in chunk]
+
+    def _run(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        *,
+        num_inference_steps: int = 25,
+        guidance_scale: float | None = None,
+        negative_prompt: str = "",
+        output_type: str = "pil",
+    ) -> Iterator[Any]:
+        if len(prompts) != len(seeds):
+            raise BackendError(
+                f"got {len(prompts)} prompts and {len(seeds)} seeds; expected one seed per prompt."
+            )
+        scale = self.sidecar.guidance_scale if guidance_scale is None else guidance_scale
+        for start in range(0, len(prompts), IMAGES_AT_ONCE):
+            chunk = slice(start, start + IMAGES_AT_ONCE)
+            drawn = list(prompts[chunk])
+            yield self.pipeline(
+                drawn,
+                generator=[torch.Generator().manual_seed(seed) for seed in seeds[chunk]],
+                num_inference_steps=num_inference_steps,
+                guidance_scale=scale,
+                negative_prompt=[negative_prompt] * len(drawn),
+                output_type=output_type,
+            ).images
+
+
+def _check_family(pipeline: Any) -> None:  # noqa: ANN401 (anything the user may hand in)
+    name = type(pipeline).__name__
+    missing = [part for part in _PARTS if getattr(pipeline, part, None) is None]
+    if missing or getattr(pipeline, "text_encoder_2", None) is not None:
+        why = f"has no {missing[0]}" if missing else "has two text encoders"
+        raise BackendError(
+            f"got {name}, which {why}; expected a Stable Diffusion pipeline (SD 1.x or 2.x)."
+        )
+    predicts = pipeline.scheduler.config.get("prediction_type", "epsilon")
+    if predicts not in _PREDICTIONS:
+        raise BackendError(f"{name} predicts {predicts!r}; expected one of {_PREDICTIONS}.")
+
+
+def _is_target(site: str, target_modules: str | Sequence[str]) -> bool:
+    if not isinstance(target_modules, str):
+        return f".{site}".endswith(tuple(f".{suffix.lstrip('.')}" for suffix in target_modules))
+    try:
+        return re.fullmatch(target_modules, site) is not None
+    except re.error as error:
+        raise BackendError(
+            f"target_modules {target_modules!r} is not a regular expression: {error}."
+        ) from error
+
+
+def _text_sites(unet: torch.nn.Module) -> dict[str, Tensor]:
+    modules = {n: m for n, m in unet.named_modules() if re.fullmatch(CROSS_ATTN_KV, n)}
+    if not modules:
+        raise BackendError(
+            f"found no cross-attention keys or values ({CROSS_ATTN_KV}) in "
+            f"{type(unet).__name__}; expected the U-Net of a Stable Diffusion model."
+        )
+    plain = {n: m.weight for n, m in modules.items() if isinstance(m, torch.nn.Linear)}
+    if wrapped := sorted(modules.keys() - plain.keys()):
+        raise BackendError(
+            f"{wrapped[0]} is a {type(modules[wrapped[0]]).__name__}, not a plain linear layer; "
+            "fuse or unload the pipeline's adapters before sepme takes it over."
+        )
+    return plain

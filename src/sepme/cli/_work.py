@@ -1,0 +1,203 @@
+"""Erasing several concepts so that a kill between any two loses nothing."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from sepme.cli._app import Run
+from sepme.cli._evidence import plan_parts
+from sepme.cli._screen import Screen
+from sepme.core.concept import Concept
+from sepme.errors import NotErased, SpecError
+from sepme.io.ledger_dir import LedgerDir
+
+if TYPE_CHECKING:
+    from sepme.core.method import Method
+    from sepme.core.shift import ConceptShift
+    from sepme.pipeline import ErasedPipeline
+
+Action = Literal["fit", "reuse", "keep"]
+_MAX_STRENGTH = 2.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be erased, and how.
+
+    Attributes:
+        concepts: In the order given.
+        retain: What else to leave alone.
+        method: Resolved when it fits.
+        seed: Of every fit.
+        strength: Of every shift: above 0, at most 2.
+
+    Raises:
+        SpecError: If the strength is out of range.
+    """
+
+    concepts: tuple[Concept, ...]
+    retain: tuple[Concept, ...]
+    method: Method
+    seed: int
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the strength now rather than after a fit."""
+        if not 0 < self.strength <= _MAX_STRENGTH:
+            raise SpecError(
+                f"strength must be above 0 and at most {_MAX_STRENGTH:g}, got {self.strength:g}."
+            )
+
+    def others(self, concept: Concept) -> tuple[Concept, ...]:
+        """What a fit of one concept must leave alone, besides what the model knows."""
+        return tuple(c for c in (*self.retain, *self.concepts) if c.name != concept.name)
+
+    def action(self, concept: Concept, model: ErasedPipeline, ledger: LedgerDir | None) -> Action:
+        """Whether a concept needs a fit, or what the ledger holds will do."""
+        if ledger is None:
+            return "fit"
+        try:
+            entry = ledger.ledger.entry(concept.name)
+        except NotErased:
+            return "fit"
+        if len(entry.concepts) > 1 or not self._made(entry.concepts[0], concept, ledger):
+            return "fit"
+        if entry.active and entry.strength == self.strength:
+            return "keep"
+        must = {c.name for c in (*model.known, *self.others(concept))} - {concept.name}
+        return "reuse" if entry.active or must <= set(entry.decoupled_from) else "fit"
+
+    def _made(self, held: Concept, concept: Concept, ledger: LedgerDir) -> bool:
+        """Whether the ledger's shift is of this method and seed, for these prompts."""
+        made = ledger.shift(concept.name).provenance
+        same = (held.prompts, held.anchor) == (concept.prompts, concept.anchor)
+        return same and (made.method, made.seed) == (self.method.name, self.seed)
+
+
+def run_job(
+    run: Run,
+    job: Job,
+    source: str,
+    folder: Path,
+    *,
+    held: LedgerDir | None,
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Load the model, plan what has to be fitted, and erase.
+
+    Args:
+        run: The common flags.
+        job: What and how.
+        source: The model.
+        folder: The ledger's folder.
+        held: The ledger in it, if there is one.
+        dry_run: Stop after the plan.
+
+    Returns:
+        The result as JSON types.
+
+    Raises:
+        NotSeparable: If a concept that has to be fitted cannot be separated.
+        SepmeError: Whatever loading, fitting and saving may raise.
+    """
+    from sepme.plan import plan
+
+    model = run.load(source, ledger=folder if held else None)
+    left = [c for c in job.concepts if job.action(c, model, held) == "fit"]
+    made = None
+    if left:
+        kept = {c.name: c for c in (*job.retain, *job.concepts) if c not in left}
+        made = plan(model, left, retain=tuple(kept.values()), method=job.method)
+        run.screen.show(*plan_parts(made))
+        made.check()
+    for name, missing in (older(job, held) if held else {}).items():
+        run.screen.note(
+            f"{name!r} was fitted before {', '.join(missing)} came up: while it is erased, giving "
+            f"back {', '.join(missing)} will be close to the original but not exact. Erase them "
+            "in one command, in a new ledger, if that matters."
+        )
+    data: dict[str, Any] = {"ledger": str(folder), "base": model.fingerprint, "dry_run": dry_run}
+    data["plan"] = made.to_dict() if made else None
+    if dry_run:
+        return data
+    ledger, done = erase_each(job, model, folder, held, run.screen)
+    state = ledger.ledger
+    return {**data, "concepts": done, "erased": list(state.erased), "digest": state.digest}
+
+
+def erase_each(
+    job: Job, model: ErasedPipeline, folder: Path, ledger: LedgerDir | None, screen: Screen
+) -> tuple[LedgerDir, list[dict[str, Any]]]:
+    """Erase concepts one by one, each on the disk before the next is begun.
+
+    Args:
+        job: What and how.
+        model: The model, with the ledger open.
+        folder: The ledger's folder, created at the first success if it is new.
+        ledger: The ledger, if it exists.
+        screen: For progress.
+
+    Returns:
+        The ledger, and what was done for each concept.
+    """
+    ledger = ledger or LedgerDir.create(folder, base=model.fingerprint, model=model.source)
+    done = []
+    for place, concept in enumerate(job.concepts, 1):
+        action = job.action(concept, model, ledger)
+        turn = f"{concept.name} ({place} of {len(job.concepts)})"
+        if action == "keep":
+            screen.say(f"{turn}: already erased with this method, seed and prompts; skipped")
+            done.append(_told(concept, action, 0.0, ledger))
+            continue
+        start = time.perf_counter()
+        if action == "reuse":
+            screen.say(f"{turn}: erasing again with the shift the ledger holds; no training")
+            shift = ledger.shift(concept.name)
+        else:
+            screen.say(f"{turn}: fitting ...")
+            shift = job.method.fit(model, concept, retain=job.others(concept), seed=job.seed)
+        ledger.erase(shift, strength=job.strength)
+        model.erase(shift, strength=job.strength)
+        seconds = time.perf_counter() - start
+        screen.say(f"{turn}: erased in {seconds:.1f} s and saved")
+        _warn(shift, screen)
+        done.append(_told(concept, action, seconds, ledger))
+    return ledger, done
+
+
+def older(job: Job, ledger: LedgerDir) -> dict[str, list[str]]:
+    """Erased concepts whose shifts were fitted without knowing some of those asked for now."""
+    asked = {concept.name for concept in job.concepts}
+    gaps = {
+        entry.name: sorted(asked - entry.names - set(entry.decoupled_from))
+        for entry in ledger.ledger.active
+        if entry.separable
+    }
+    return {name: missing for name, missing in gaps.items() if missing}
+
+
+def _warn(shift: ConceptShift, screen: Screen) -> None:
+    facts = shift.provenance.fit
+    if facts.get("stopped") is False:
+        screen.warn(
+            f"the fit of {shift.name!r} used all its {facts.get('steps')} steps without reaching "
+            "its stop, so it may erase too little or harm other concepts. Check it with "
+            "`sepme verify` before you rely on it."
+        )
+
+
+def _told(concept: Concept, action: Action, seconds: float, ledger: LedgerDir) -> dict[str, Any]:
+    shift = ledger.shift(concept.name)
+    return {
+        "name": concept.name,
+        "action": {"fit": "fitted", "reuse": "reused", "keep": "skipped"}[action],
+        "seconds": round(seconds, 2),
+        "shift": shift.digest,
+        "bytes": shift.nbytes,
+        "strength": ledger.ledger.entry(concept.name).strength,
+        "decoupled_from": list(shift.decoupled_from),
+        "fit": dict(shift.provenance.fit),
+    }

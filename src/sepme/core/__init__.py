@@ -1,0 +1,1 @@
+"""Immutable values and the small protocols around them."""

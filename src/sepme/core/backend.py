@@ -1,0 +1,129 @@
+"""All that methods, metrics and attacks may know of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from torch import Tensor
+
+from sepme.core.concept import Concept
+from sepme.linalg.low_rank import LowRank
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+CROSS_ATTN_KV = r".*\.attn2\.to_[kv]"
+"""Default target modules: keys and values of cross-attention, which read only the text."""
+
+Delta: TypeAlias = Tensor | LowRank
+"""A differentiable change of one weight, dense or as two factors applied beside it."""
+
+
+class Backend(Protocol):
+    """A text-to-image diffusion model, seen from the core.
+
+    A site is named by its module path, without ``.weight``. Nothing here changes the model.
+    """
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the touched weights, the text encoder and the tokenizer."""
+
+    @property
+    def known(self) -> tuple[Concept, ...]:
+        """The blank prompt, watermarks, and every concept the ledger has ever held."""
+
+    @property
+    def presets(self) -> Mapping[str, Mapping[str, object]]:
+        """Method name to the hyper-parameters that suit this model."""
+
+    @property
+    def num_train_timesteps(self) -> int:
+        """Number of diffusion timesteps the model was trained with."""
+
+    def sites(self, target_modules: str | Sequence[str] = CROSS_ATTN_KV) -> Mapping[str, Tensor]:
+        """Pristine weights of the matching modules.
+
+        Args:
+            target_modules: A regular expression for the whole module path, or a list of suffixes
+                (the semantics of peft).
+
+        Returns:
+            Module path to weight, ``(d_out, d_in)``, whatever is erased at the moment.
+        """
+
+    def encode(self, prompts: Sequence[str]) -> Tensor:
+        """Text embeddings of the prompts.
+
+        Args:
+            prompts: ``n`` prompts.
+
+        Returns:
+            ``(n, tokens, d_text)``.
+        """
+
+    def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """Diffuse clean latents to the given timesteps.
+
+        Args:
+            latents: ``(n, channels, height, width)``.
+            noise: Standard normal, same shape.
+            timesteps: ``(n,)``, integers from 0 to ``num_train_timesteps - 1``.
+
+        Returns:
+            Noised latents, same shape.
+        """
+
+    def predict_noise(
+        self,
+        latents: Tensor,
+        timesteps: Tensor,
+        prompt_embeds: Tensor,
+        *,
+        deltas: Mapping[str, Delta] | None = None,
+    ) -> Tensor:
+        """Noise predicted by the pristine model plus the given changes; differentiable in them.
+
+        Args:
+            latents: ``(n, channels, height, width)``.
+            timesteps: ``(n,)``.
+            prompt_embeds: ``(n, tokens, d_text)``.
+            deltas: Site to change; None is the pristine model, that is, the teacher.
+
+        Returns:
+            Same shape as ``latents``.
+        """
+
+    def draw_latents(self, prompts: Sequence[str], *, seeds: Sequence[int]) -> Tensor:
+        """Latents of images the pristine model draws.
+
+        Args:
+            prompts: ``n`` prompts.
+            seeds: ``n`` seeds.
+
+        Returns:
+            ``(n, channels, height, width)``.
+        """
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        seeds: Sequence[int],
+        steps: int = 25,
+        guidance_scale: float | None = None,
+        negative_prompt: str = "",
+    ) -> list[Image]:
+        """Draw images with the model as it is, erased concepts included.
+
+        Args:
+            prompts: ``n`` prompts.
+            seeds: One seed per prompt.
+            steps: Number of denoising steps.
+            guidance_scale: Classifier-free guidance; None is the model's own default.
+            negative_prompt: What to steer away from.
+
+        Returns:
+            ``n`` images.
+        """

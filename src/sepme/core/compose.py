@@ -1,0 +1,70 @@
+"""Pristine weights plus the active shifts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from sepme.core.shift import ConceptShift
+from sepme.errors import BaseMismatch, LedgerError, did_you_mean
+
+
+def compose(
+    base: Mapping[str, Tensor], shifts: Iterable[tuple[ConceptShift, float]]
+) -> dict[str, Tensor]:
+    """Weights of a model that has forgotten what the shifts erase.
+
+    ``W = W0 + sum_k s_k dW_k``, always from the pristine weights, never by subtraction. Terms are
+    added in float64 in an order fixed by their names and digests, then cast once, so the same set
+    gives the same bits whatever order it is given in. Leaving a shift out is restoring exactly
+    (SRS-ME, weight decoupling, eq. 17-26).
+
+    Args:
+        base: Site to pristine weight, ``(d_out, d_in)``, any floating dtype and device; not
+            modified.
+        shifts: Pairs of a shift and its strength (dimensionless, 1 = as fitted).
+
+    Returns:
+        Every site of ``base``, with its dtype and device. A site that no shift touches is the very
+        tensor of ``base``.
+
+    Raises:
+        BaseMismatch: If a shift names a site that ``base`` lacks, or one of another shape.
+        LedgerError: If a strength is not finite.
+
+    Example:
+        >>> base = {"to_k": torch.zeros(2, 3), "to_v": torch.zeros(2, 3)}
+        >>> compose(base, [])["to_v"] is base["to_v"]
+        True
+    """
+    live = sorted(shifts, key=lambda pair: (pair[0].name, pair[0].digest, pair[1]))
+    for shift, strength in live:
+        if not math.isfinite(strength):
+            raise LedgerError(f"strength of {shift.name!r} must be finite, got {strength}.")
+        for site in shift.payload.sites:
+            if site not in base:
+                raise BaseMismatch(
+                    f"shift {shift.name!r} changes {site!r}, which this model does not have. "
+                    f"It was fitted on base {shift.provenance.base}. {did_you_mean(site, base)}"
+                )
+    return {site: _composed(site, weight, live) for site, weight in base.items()}
+
+
+def _composed(site: str, weight: Tensor, live: list[tuple[ConceptShift, float]]) -> Tensor:
+    terms = [pair for pair in live if site in pair[0].payload.sites]
+    if not terms:
+        return weight
+    total = weight.detach().to("cpu", torch.float64, copy=True)
+    for shift, strength in terms:
+        delta = shift.payload.delta(site, weight)
+        if delta.shape != weight.shape:
+            raise BaseMismatch(
+                f"shift {shift.name!r} changes {site!r} by a {tuple(delta.shape)} matrix, but this "
+                f"model's weight is {tuple(weight.shape)}. "
+                f"Load the base it was fitted on: {shift.provenance.base}."
+            )
+        total.add_(delta, alpha=strength)
+    return total.to(weight.device, weight.dtype)

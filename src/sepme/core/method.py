@@ -1,0 +1,244 @@
+"""How concepts are made to be forgotten."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
+from importlib.metadata import version
+from typing import Any, ClassVar, Literal, Self
+
+from sepme.core.backend import Backend
+from sepme.core.concept import BLANK, Concept
+from sepme.core.record import Scalar
+from sepme.core.shift import ConceptShift, Provenance
+from sepme.errors import MethodError, NotSeparable, SpecError, did_you_mean, shown
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    kind: type
+    above: float | None
+    least: float | None
+    most: float | None
+    one_of: tuple[str, ...]
+
+    def fit(self, value: Any) -> bool:  # noqa: ANN401 (anything the user may write)
+        if self.kind is str:
+            return isinstance(value, str) and (not self.one_of or value in self.one_of)
+        kinds = (int,) if self.kind is int else (int, float)
+        if not isinstance(value, kinds) or isinstance(value, bool) or not math.isfinite(value):
+            return False
+        return (
+            (self.above is None or value > self.above)
+            and (self.least is None or value >= self.least)
+            and (self.most is None or value <= self.most)
+        )
+
+    def __str__(self) -> str:
+        if self.kind is str:
+            return " or ".join(map(repr, self.one_of)) or "a text"
+        bounds = {"above": self.above, "at least": self.least, "at most": self.most}
+        said = " and ".join(f"{k} {v:g}" for k, v in bounds.items() if v is not None)
+        return f"a {'whole' if self.kind is int else 'finite'} number {said}".rstrip()
+
+
+def from_paper(
+    value: str | int | float,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    most: float | None = None,
+    one_of: tuple[str, ...] = (),
+) -> Any:  # noqa: ANN401 (stands for a value of the field's own type)
+    """Dataclass field that is not chosen yet and is worth ``value`` in the method's paper.
+
+    Args:
+        value: The paper's value; what is chosen instead must be of its type.
+        above: A number must be larger than this.
+        least: A number must be at least this.
+        most: A number must be at most this.
+        one_of: A text must be one of these, if there are any.
+
+    Returns:
+        A field whose default is None; `Method.resolve` fills it.
+    """
+    limits = _Limits(type(value), above, least, most, one_of)
+    return field(default=None, metadata={"paper": value, "limits": limits})
+
+
+def listed(model: Backend, concept: Concept, retain: Sequence[Concept]) -> tuple[Concept, ...]:
+    """Everything a shift must leave alone: blank, what the model knows, what is retained.
+
+    An earlier definition of the concept itself does not count: the new shift replaces it.
+
+    Args:
+        model: The model.
+        concept: What to erase.
+        retain: What to leave alone, besides ``model.known``.
+
+    Returns:
+        Distinct concepts, blank first. Two can share a name: a concept the ledger holds and a
+        retained one that words it differently; both are left alone.
+
+    Raises:
+        NotSeparable: If the concept, or one of its prompts, would have to be left alone too.
+
+    Example:
+        >>> from unittest.mock import Mock
+        >>> cat, dog = Concept("cat", ("a cat",)), Concept("dog", ("a dog",))
+        >>> [c.name for c in listed(Mock(known=(BLANK,)), cat, [dog])]
+        ['blank', 'dog']
+    """
+    known = tuple(other for other in model.known if other.name != concept.name)
+    others = tuple(dict.fromkeys((BLANK, *known, *retain)))
+    for other in others:
+        shared = [prompt for prompt in concept.prompts if prompt in other.prompts]
+        if shared or other.name == concept.name:
+            raise NotSeparable(
+                f"{concept.name!r} cannot be erased and left alone at once: {other.name!r} is to "
+                f"be left alone{f' and has the same prompt {shared[0]!r}' if shared else ''}. "
+                "Retain it no longer, or give the two prompts of their own."
+            )
+    return others
+
+
+class Method(ABC):
+    """A frozen bag of hyper-parameters with one verb, ``fit``.
+
+    A fit works against pristine weights, whatever is erased, and leaves the model as it found it.
+    Subclasses are frozen dataclasses whose fields are declared with `from_paper`: a field left at
+    None takes the base model's preset, else the paper's value.
+
+    Attributes:
+        name: Registry name.
+        paper: Link to the paper it follows.
+        kind: ``"trained"``, ``"closed-form"``, or ``"guard"`` for erasers that change no weight.
+        separable: Whether its shifts can be active together without disturbing each other.
+        restorable: What one gets back when one of several concepts is restored, in a sentence.
+        cost: What a fit costs, in a sentence.
+    """
+
+    name: ClassVar[str]
+    paper: ClassVar[str]
+    kind: ClassVar[Literal["trained", "closed-form", "guard"]]
+    separable: ClassVar[bool]
+    restorable: ClassVar[str]
+    cost: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        """Check every hyper-parameter that is chosen."""
+        for key, declared in self._fields().items():
+            value, limits = getattr(self, key), declared.metadata.get("limits")
+            if value is not None and limits is not None and not limits.fit(value):
+                raise SpecError(f"{key} must be {limits}, got {shown(value)}.")
+
+    def resolve(self, preset: Mapping[str, object] | None = None) -> Self:
+        """The method with every hyper-parameter chosen: own values, the preset's, the paper's.
+
+        Args:
+            preset: Names to values, as in ``model.presets[name]``.
+
+        Returns:
+            A method without a None.
+
+        Raises:
+            SpecError: If the preset names a hyper-parameter the method does not have, or a value
+                is out of range.
+        """
+        declared, preset = self._fields(), dict(preset or {})
+        for key in preset.keys() - declared.keys():
+            raise SpecError(
+                f"{self.name} has no hyper-parameter {key!r}. {did_you_mean(key, declared)}"
+            )
+        own = {key: getattr(self, key) for key in declared}
+        paper = {k: f.metadata["paper"] for k, f in declared.items() if "paper" in f.metadata}
+        chosen = {key: value for key, value in own.items() if value is not None}
+        return replace(self, **paper | preset | chosen)  # type: ignore[type-var]
+
+    @classmethod
+    def _fields(cls) -> dict[str, Field[Any]]:
+        if not is_dataclass(cls):
+            raise SpecError(f"{cls.__name__} must be a dataclass of its hyper-parameters.")
+        return {declared.name: declared for declared in fields(cls)}
+
+    def provenance(
+        self, model: Backend, *, seed: int, fit: Mapping[str, Scalar] | None = None
+    ) -> Provenance:
+        """Record of a fit by this method, once it is resolved.
+
+        Args:
+            model: The model it was fitted on.
+            seed: Seed of the fit.
+            fit: Diagnostics of the fit.
+
+        Returns:
+            The provenance.
+        """
+        return Provenance(
+            base=model.fingerprint,
+            method=self.name,
+            config={key: getattr(self, key) for key in self._fields()},
+            seed=seed,
+            versions={package: version(package) for package in ("sepme", "torch")},
+            fit=fit or {},
+        )
+
+    @abstractmethod
+    def fit(
+        self, model: Backend, concept: Concept, *, retain: Sequence[Concept] = (), seed: int = 0
+    ) -> ConceptShift:
+        """Find the shift that makes the model forget one concept.
+
+        Args:
+            model: The model.
+            concept: What to erase.
+            retain: What to leave alone, besides ``model.known``.
+            seed: Seed of everything random; the same seed gives the same shift.
+
+        Returns:
+            The shift.
+
+        Raises:
+            MethodError: If the concept cannot be erased this way.
+        """
+
+    def fit_many(
+        self,
+        model: Backend,
+        concepts: Sequence[Concept],
+        *,
+        retain: Sequence[Concept] = (),
+        seed: int = 0,
+    ) -> tuple[ConceptShift, ...]:
+        """Fit several concepts one at a time, each with the others among the retained.
+
+        Methods that solve for all concepts at once override this.
+
+        Args:
+            model: The model.
+            concepts: What to erase.
+            retain: What to leave alone, besides ``model.known``.
+            seed: Seed of everything random.
+
+        Returns:
+            One shift per concept, in the order given.
+
+        Raises:
+            MethodError: If two concepts have one name, or one cannot be erased this way; nothing
+                is fitted if they contradict each other.
+        """
+        names = [concept.name for concept in concepts]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise MethodError(
+                f"{twice[0]!r} is to be erased twice in one call. Name each concept once; several "
+                "wordings of one concept are prompts of one Concept."
+            )
+        others = [(*retain, *(c for c in concepts if c is not concept)) for concept in concepts]
+        for concept, alone in zip(concepts, others, strict=True):
+            listed(model, concept, alone)
+        return tuple(
+            self.fit(model, concept, retain=alone, seed=seed)
+            for concept, alone in zip(concepts, others, strict=True)
+        )

@@ -1,0 +1,1 @@
+"""Values on disk: shift files, ledger directories, histories, fingerprints and exports."""

@@ -1,0 +1,1 @@
+"""Pure tensor algebra: no model, no state, no file."""

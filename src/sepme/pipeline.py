@@ -1,0 +1,325 @@
+"""The erased pipeline: a diffusers pipeline, a ledger, and nothing else that changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from sepme import demo
+from sepme.backends import StableDiffusion, load_backend
+from sepme.core.backend import CROSS_ATTN_KV, Delta
+from sepme.core.compose import compose
+from sepme.core.concept import Concept
+from sepme.core.entry import Entry
+from sepme.core.ledger import Ledger
+from sepme.core.shift import ConceptShift
+from sepme.errors import BaseMismatch, LedgerError
+from sepme.io.ledger_dir import LedgerDir
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from sepme.demo.classifier import Detector
+
+
+class ErasedPipeline:
+    """A text-to-image pipeline that can forget named concepts and remember any of them.
+
+    Live weights are always ``pristine + the sum of the active shifts``, computed from a pristine
+    copy: the same active set gives the same bits whatever was erased or restored before, and with
+    nothing erased the weights are the pristine ones, bit for bit. It is itself a
+    :class:`sepme.core.backend.Backend`, so methods fit on it directly.
+
+    Args:
+        backend: The model.
+        source: Where it was loaded from, recorded in a saved ledger.
+        detector: Tells which concepts an image shows, if there is one for this model.
+
+    Example:
+        >>> model = load("demo")
+        >>> model.erased, [concept.name for concept in model.known]
+        ((), ['blank', 'zorvex', 'qualim'])
+    """
+
+    def __init__(
+        self, backend: StableDiffusion, *, source: str = "live", detector: Detector | None = None
+    ) -> None:
+        """Start with nothing erased."""
+        self.backend = backend
+        self.source = source
+        self.detector = detector
+        self.ledger = Ledger(backend.fingerprint)
+        self._shifts: dict[str, ConceptShift] = {}
+
+    @property
+    def pipeline(self) -> Any:  # noqa: ANN401 (a diffusers pipeline of whatever class)
+        """The diffusers pipeline itself, with the live weights."""
+        return self.backend.pipeline
+
+    @property
+    def erased(self) -> tuple[str, ...]:
+        """Names of the erased concepts, sorted."""
+        return self.ledger.erased
+
+    @property
+    def known(self) -> tuple[Concept, ...]:
+        """What every new shift leaves alone: blank, watermarks, all the ledger ever held."""
+        return (*self.backend.known, *self.ledger.known)
+
+    @property
+    def shifts(self) -> tuple[ConceptShift, ...]:
+        """The active shifts, in name order."""
+        return tuple(self._shifts[entry.shift] for entry in self.ledger.active)
+
+    def erase(
+        self, *shifts: ConceptShift, strength: float = 1.0, allow_interference: bool = False
+    ) -> None:
+        """Put shifts in force, all or none of them.
+
+        Args:
+            shifts: Shifts fitted on this base model.
+            strength: Above 0, at most 2; 1 is as fitted (dimensionless).
+            allow_interference: Accept a second shift that is not separable.
+
+        Raises:
+            BaseMismatch: If a shift was fitted on another base model.
+            Interference: If a shift would disturb one that is active.
+        """
+        ledger = self.ledger
+        for shift in shifts:
+            ledger = ledger.erase(shift, strength, allow_interference=allow_interference)
+        self._enact(ledger, {shift.digest: shift for shift in shifts})
+
+    def restore(self, *names: str) -> None:
+        """Give concepts back; with the last one the weights are pristine, bit for bit.
+
+        Args:
+            names: Names of erased concepts.
+
+        Raises:
+            NotErased: If one of them is not erased.
+        """
+        self._enact(self.ledger.restore(*names))
+
+    @contextmanager
+    def restored(self, *names: str) -> Iterator[ErasedPipeline]:
+        """Give concepts back inside a ``with`` block; afterwards they are erased again.
+
+        Args:
+            names: Names of erased concepts.
+
+        Yields:
+            This pipeline.
+        """
+        before = self.ledger
+        self.restore(*names)
+        try:
+            yield self
+        finally:
+            self._enact(before)
+
+    def _enact(self, ledger: Ledger, shifts: Mapping[str, ConceptShift] | None = None) -> None:
+        held = self._shifts | dict(shifts or {})
+        active = [(held[entry.shift], entry.strength) for entry in ledger.active]
+        weights, before = compose(self.backend.sites(), active), self.backend.live()
+        before = {site: weight.clone() for site, weight in before.items()}
+        try:
+            self.backend.write(weights)
+            self.ledger, self._shifts = ledger, held
+        except BaseException:  # an interrupt must not leave weights that no ledger tells of
+            self.backend.write(before)
+            raise
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        seeds: Sequence[int],
+        steps: int = 25,
+        guidance_scale: float | None = None,
+        negative_prompt: str = "",
+    ) -> list[Image]:
+        """Draw one image for each prompt and seed.
+
+        Args:
+            prompts: ``n`` prompts.
+            seeds: ``n`` seeds.
+            steps: DDIM steps.
+            guidance_scale: Classifier-free guidance; None is the model's own default.
+            negative_prompt: What to steer away from.
+
+        Returns:
+            ``n`` images.
+        """
+        return self.backend.generate(
+            prompts,
+            seeds=seeds,
+            steps=steps,
+            guidance_scale=guidance_scale,
+            negative_prompt=negative_prompt,
+        )
+
+    def save(self, path: str | Path, *, reason: str | None = None) -> LedgerDir:
+        """Write what this pipeline has erased and restored into a ledger directory.
+
+        Args:
+            path: A new folder, or one this pipeline's ledger already lives in.
+            reason: Free text for the history.
+
+        Returns:
+            The ledger directory.
+
+        Raises:
+            BaseMismatch: If the folder holds the ledger of another base model.
+            LedgerError: If it holds a concept that this pipeline never held.
+        """
+        folder = Path(path)
+        if (folder / "ledger.json").exists() or (folder / "history.jsonl").exists():
+            directory = LedgerDir(folder)
+            self._check_ours(directory)
+        else:
+            directory = LedgerDir.create(folder, base=self.ledger.base, model=self.source)
+        there = {entry.name: entry for entry in directory.ledger.entries}
+        for entry in self.ledger.entries:
+            self._bring_up(directory, entry, there.get(entry.name), reason)
+        return directory
+
+    def _check_ours(self, directory: LedgerDir) -> None:
+        if directory.ledger.base != self.ledger.base:
+            raise BaseMismatch(
+                f"{directory.path} is for base {directory.ledger.base}, this model is "
+                f"{self.ledger.base}. Save into a new folder."
+            )
+        own = {entry.name for entry in self.ledger.entries}
+        if strange := [e.name for e in directory.ledger.entries if e.name not in own]:
+            raise LedgerError(
+                f"{directory.path} holds {strange[0]!r}, which this pipeline has never held. "
+                "Open that ledger before changing it, or save into a new folder."
+            )
+
+    def _bring_up(
+        self, directory: LedgerDir, entry: Entry, there: Entry | None, reason: str | None
+    ) -> None:
+        if there == entry:
+            return
+        if entry.active or there is None or there.shift != entry.shift:
+            directory.erase(
+                self._shifts[entry.shift],
+                strength=entry.strength,
+                reason=reason,
+                allow_interference=True,
+            )
+        if not entry.active and directory.ledger.entry(entry.name).active:
+            directory.restore(entry.name, reason=reason)
+
+    def open(self, path: str | Path) -> LedgerDir:
+        """Take over what a ledger directory says is erased.
+
+        Args:
+            path: A ledger directory.
+
+        Returns:
+            The ledger directory.
+
+        Raises:
+            BaseMismatch: If it is the ledger of another base model.
+            LedgerError: If there is no ledger or it is damaged.
+        """
+        directory = LedgerDir(path)
+        if directory.ledger.base != self.backend.fingerprint:
+            raise BaseMismatch(
+                f"{path} is for base {directory.ledger.base}, this model is "
+                f"{self.backend.fingerprint}. Load the model the ledger was made for "
+                f"({directory.model!r})."
+            )
+        shifts = {e.shift: directory.shift(e.name) for e in directory.ledger.entries}
+        self._enact(directory.ledger, shifts)
+        return directory
+
+    # The model itself, pristine whatever is erased.
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the base model."""
+        return self.backend.fingerprint
+
+    @property
+    def presets(self) -> Mapping[str, Mapping[str, object]]:
+        """Method name to the hyper-parameters that suit this model."""
+        return self.backend.presets
+
+    @property
+    def num_train_timesteps(self) -> int:
+        """Number of diffusion timesteps the model was trained with."""
+        return self.backend.num_train_timesteps
+
+    def sites(self, target_modules: str | Sequence[str] = CROSS_ATTN_KV) -> Mapping[str, Tensor]:
+        """Pristine weights of the matching text sites."""
+        return self.backend.sites(target_modules)
+
+    def encode(self, prompts: Sequence[str]) -> Tensor:
+        """Text embeddings ``(n, tokens, d_text)``."""
+        return self.backend.encode(prompts)
+
+    def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """Diffuse clean latents to the given timesteps."""
+        return self.backend.add_noise(latents, noise, timesteps)
+
+    def predict_noise(
+        self,
+        latents: Tensor,
+        timesteps: Tensor,
+        prompt_embeds: Tensor,
+        *,
+        deltas: Mapping[str, Delta] | None = None,
+    ) -> Tensor:
+        """Noise predicted by the pristine model plus the given changes."""
+        return self.backend.predict_noise(latents, timesteps, prompt_embeds, deltas=deltas)
+
+    def draw_latents(self, prompts: Sequence[str], *, seeds: Sequence[int]) -> Tensor:
+        """Latents of images the pristine model draws."""
+        return self.backend.draw_latents(prompts, seeds=seeds)
+
+
+def load(
+    model: Any = "demo",  # noqa: ANN401 (a name, a path or a live diffusers pipeline)
+    *,
+    device: str | None = None,
+    dtype: torch.dtype | None = None,
+    ledger: str | Path | None = None,
+    offline: bool = False,
+) -> ErasedPipeline:
+    """Load a text-to-image model that sepme can work on.
+
+    Args:
+        model: ``"demo"``, a diffusers directory, a hub id, or a live diffusers pipeline.
+        device: Where to run, such as ``"cuda"``; None is the CPU, or where a live pipeline is.
+        dtype: Of the weights; None is float32 whatever is stored, or a live pipeline's own.
+        ledger: A ledger directory whose erased concepts to put in force.
+        offline: Never ask a hub.
+
+    Returns:
+        The pipeline.
+
+    Raises:
+        BackendError: If there is no such model or it is of a family sepme does not know.
+        BaseMismatch: If the ledger was made for another base model.
+
+    Example:
+        >>> load("demo").erased
+        ()
+    """
+    is_demo = isinstance(model, str) and model == "demo"
+    backend = load_backend(
+        demo.weights() if is_demo else model, device=device, dtype=dtype, offline=offline
+    )
+    source = str(model) if isinstance(model, (str, Path)) else "live"
+    pipeline = ErasedPipeline(backend, source=source, detector=demo.detector() if is_demo else None)
+    if ledger is not None:
+        pipeline.open(ledger)
+    return pipeline

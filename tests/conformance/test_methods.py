@@ -1,0 +1,207 @@
+"""What every registered method must do."""
+
+import inspect
+from dataclasses import replace
+
+import pytest
+import torch
+
+from sepme.core.concept import BLANK, Concept
+from sepme.core.method import Method
+from sepme.errors import MethodError, NotSeparable, NullSpaceExhausted, SepmeError, SpecError
+from sepme.io.shift_file import load_shift, save_shift
+from sepme.methods import METHODS
+from sepme.pipeline import ErasedPipeline
+from tests.conformance.cases import CASES
+from tests.tiny import TINY_CONCEPTS, null_space_shift
+
+TARGET, OTHER, THIRD = TINY_CONCEPTS[:3]
+every_method = pytest.mark.parametrize("method", CASES.values(), ids=CASES)
+trained = [m for m in CASES.values() if "on_step" in inspect.signature(m.fit).parameters]
+
+
+def state_of(model: ErasedPipeline) -> dict[str, torch.Tensor]:
+    """Every tensor of the pipeline, and the pristine copy."""
+    parts = ("unet", "text_encoder", "vae")
+    live = {
+        f"{part}.{name}": tensor.clone()
+        for part in parts
+        for name, tensor in getattr(model.pipeline, part).state_dict().items()
+    }
+    return live | {f"pristine.{s}": w.clone() for s, w in model.sites().items()}
+
+
+def unchanged(model: ErasedPipeline, before: dict[str, torch.Tensor]) -> bool:
+    after = state_of(model)
+    return after.keys() == before.keys() and all(torch.equal(after[k], before[k]) for k in before)
+
+
+class Breaking:
+    """A model whose n-th operation is interrupted, before or after the work."""
+
+    def __init__(self, model: ErasedPipeline, at: int) -> None:
+        self._model, self._at, self.calls = model, at, 0
+
+    def __getattr__(self, name: str):
+        value = getattr(self._model, name)
+        if not callable(value):
+            return value
+
+        def call(*args, **kwargs):
+            self.calls += 1
+            result = value(*args, **kwargs)
+            if self.calls == self._at:
+                raise KeyboardInterrupt
+            return result
+
+        return call
+
+
+def test_every_method_has_a_case() -> None:
+    assert set(CASES) == set(METHODS)
+    assert all(type(case) is METHODS[name] for name, case in CASES.items())
+
+
+@every_method
+def test_says_what_it_is(method: Method) -> None:
+    assert METHODS[method.name] is type(method)
+    assert method.paper.startswith("https://")
+    assert method.kind in ("trained", "closed-form", "guard")
+    assert method.restorable
+    assert method.cost
+    assert isinstance(method.separable, bool)
+
+
+@every_method
+def test_same_seed_same_shift(method: Method, tiny_model: ErasedPipeline) -> None:
+    one, two = (method.fit(tiny_model, TARGET, retain=[OTHER], seed=5) for _ in range(2))
+    assert one == two
+    if method.kind == "trained":
+        other = method.fit(tiny_model, TARGET, retain=[OTHER], seed=6)
+        pairs = zip(one.payload.tensors().values(), other.payload.tensors().values(), strict=True)
+        assert not all(torch.equal(a, b) for a, b in pairs)
+
+
+@every_method
+def test_leaves_model_and_randomness_alone(method: Method, tiny_model: ErasedPipeline) -> None:
+    tiny_model.erase(null_space_shift(tiny_model, OTHER))
+    before, random_state = state_of(tiny_model), torch.get_rng_state()
+    shift = method.fit(tiny_model, TARGET)
+    assert unchanged(tiny_model, before)
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert torch.is_grad_enabled()
+    assert tiny_model.erased == (OTHER.name,)
+    tiny_model.erase(shift)  # inverse check: the comparison sees an erased concept
+    assert not unchanged(tiny_model, before)
+
+
+@every_method
+@pytest.mark.parametrize("at", [1, 3, 6, 9])
+def test_an_interrupt_leaves_the_model_alone(
+    method: Method, at: int, tiny_model: ErasedPipeline
+) -> None:
+    tiny_model.erase(null_space_shift(tiny_model, OTHER))
+    before, breaking = state_of(tiny_model), Breaking(tiny_model, at)
+    try:
+        method.fit(breaking, TARGET)
+    except KeyboardInterrupt:
+        assert breaking.calls == at
+    else:
+        assert breaking.calls < at  # it was done before
+    assert unchanged(tiny_model, before)
+    assert method.fit(tiny_model, TARGET) is not None
+
+
+@pytest.mark.parametrize("method", trained, ids=lambda method: method.name)
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_exception_in_a_step_leaves_the_model_alone(
+    method: Method, error: type[BaseException], tiny_model: ErasedPipeline
+) -> None:
+    tiny_model.erase(null_space_shift(tiny_model, OTHER))
+    before, numbers = state_of(tiny_model), []
+
+    def on_step(step) -> None:
+        numbers.append(step.number)
+        if step.number == 3:
+            raise error
+
+    with pytest.raises(error):
+        method.fit(tiny_model, TARGET, on_step=on_step)
+    assert numbers == [1, 2, 3]
+    assert unchanged(tiny_model, before)
+
+
+@every_method
+def test_round_trips_to_disk(method: Method, tiny_model: ErasedPipeline, tmp_path) -> None:
+    shift = method.fit(tiny_model, TARGET, retain=[OTHER])
+    save_shift(shift, tmp_path / "shift.safetensors")
+    again = load_shift(tmp_path / "shift.safetensors")
+    assert again == shift
+    tiny_model.erase(shift)
+    weights = {site: weight.clone() for site, weight in tiny_model.backend.live().items()}
+    tiny_model.restore(TARGET.name)
+    tiny_model.erase(again)
+    live = tiny_model.backend.live()
+    assert all(torch.equal(live[site], weight) for site, weight in weights.items())
+
+
+@every_method
+def test_fills_in_the_provenance(method: Method, tiny_model: ErasedPipeline) -> None:
+    origin = method.fit(tiny_model, TARGET, seed=11).provenance
+    assert origin.base == tiny_model.fingerprint
+    assert (origin.method, origin.seed) == (method.name, 11)
+    assert origin.config
+    assert None not in origin.config.values()
+    assert set(origin.versions) >= {"sepme", "torch"}
+    assert origin.fit
+    again = type(method)(**origin.config).fit(tiny_model, TARGET, seed=11)
+    assert again.provenance.to_dict() == origin.to_dict()
+
+
+@every_method
+def test_ignores_what_is_erased_at_the_moment(method: Method, tiny_model: ErasedPipeline) -> None:
+    expected = method.fit(tiny_model, TARGET, retain=[OTHER])
+    tiny_model.erase(null_space_shift(tiny_model, OTHER, size=3.0))
+    assert method.fit(tiny_model, TARGET, retain=[OTHER]) == expected
+    assert method.fit(tiny_model, TARGET) == expected  # what the ledger holds is known
+    tiny_model.restore(OTHER.name)
+    assert method.fit(tiny_model, TARGET) == expected  # and stays known
+
+
+@every_method
+def test_lists_what_it_leaves_alone(method: Method, tiny_model: ErasedPipeline) -> None:
+    shift = method.fit(tiny_model, TARGET, retain=[OTHER, THIRD])
+    assert shift.concepts == (TARGET,)
+    assert shift.separable == method.separable
+    if method.separable:
+        known = {concept.name for concept in tiny_model.known}
+        assert set(shift.decoupled_from) == known | {OTHER.name, THIRD.name}
+        assert OTHER.name not in method.fit(tiny_model, TARGET).decoupled_from
+
+
+@every_method
+def test_bad_input_raises_ours(method: Method, tiny_model: ErasedPipeline) -> None:
+    alias = Concept("alias", TARGET.prompts)
+    with pytest.raises(MethodError, match=TARGET.name):
+        method.fit(tiny_model, TARGET, retain=[alias])
+    with pytest.raises(MethodError, match="twice"):
+        method.fit_many(tiny_model, [TARGET, OTHER, TARGET])
+    with pytest.raises(SepmeError):
+        method.fit(tiny_model, BLANK)
+    with pytest.raises(SpecError, match="hyper-parameter 'no-such'"):
+        method.resolve({"no-such": 1})
+    key = next(iter(type(method)._fields()))
+    with pytest.raises(SpecError, match=key):
+        replace(method, **{key: object()})
+
+
+@every_method
+def test_a_full_text_space_is_refused(method: Method, tiny_model: ErasedPipeline) -> None:
+    if not method.separable:
+        pytest.skip("claims no null space")
+    words = ("bat", "cup", "dig", "elk", "fur", "gum", "hip", "ivy", "kin", "lap", "mud", "nut")
+    crowd = [Concept(word, (f"{word} {word[::-1]}",)) for word in words]
+    before = state_of(tiny_model)
+    with pytest.raises((NullSpaceExhausted, NotSeparable)):
+        method.fit(tiny_model, TARGET, retain=crowd)
+    assert unchanged(tiny_model, before)

@@ -1,0 +1,38 @@
+"""Small random shifts, for any test that needs some."""
+
+import torch
+
+from sepme.core.concept import Concept
+from sepme.core.payload import SiteShift
+from sepme.core.shift import ConceptShift, Provenance
+
+BASE = "sha256:" + "0" * 64
+D_TEXT = 12
+SITES = {"down.0.attn2.to_k": 5, "down.0.attn2.to_v": 5, "up.1.attn2.to_k": 7}
+
+
+def make_shift(
+    *names: str,
+    seed: int = 0,
+    rank: int = 2,
+    sites: tuple[str, ...] = tuple(SITES),
+    decoupled_from: tuple[str, ...] = ("blank",),
+    separable: bool = True,
+    base: str = BASE,
+) -> ConceptShift:
+    draw = torch.Generator().manual_seed(seed)
+    directions = torch.randn(rank, D_TEXT, generator=draw)
+    factors = {site: torch.randn(SITES[site], rank, generator=draw) for site in sites}
+    return ConceptShift(
+        concepts=tuple(Concept(name, (name.replace("-", " "),)) for name in names),
+        payload=SiteShift(directions, factors),
+        decoupled_from=decoupled_from,
+        separable=separable,
+        provenance=Provenance(base, "sepme", {"lr": 0.1}, seed, {"sepme": "0"}, {"rank": rank}),
+    )
+
+
+def make_base(dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
+    draw = torch.Generator().manual_seed(99)
+    weights = {site: torch.randn(d_out, D_TEXT, generator=draw) for site, d_out in SITES.items()}
+    return {site: weight.to(dtype) for site, weight in weights.items()}

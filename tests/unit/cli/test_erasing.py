@@ -1,0 +1,149 @@
+"""``sepme plan`` and ``sepme erase``: what is fitted, reused, skipped, refused and kept."""
+
+from pathlib import Path
+
+import pytest
+
+from sepme.cli import _work
+from sepme.errors import NotSeparable
+from sepme.io.ledger_dir import LedgerDir
+from sepme.methods.sepme import SepME
+from tests.unit.cli.conftest import Cli
+
+
+def actions(data: dict) -> dict[str, str]:
+    return {row["name"]: row["action"] for row in data["concepts"]}
+
+
+def test_plan_prints_and_changes_nothing(cli: Cli, tiny: Path, ledger: Path) -> None:
+    before = (ledger / "history.jsonl").read_bytes()
+    planned = cli("plan", "jar", "--ledger", ledger, "--json")
+    assert planned.code == 0
+    assert planned.data["rows"][0]["concept"] == "jar"
+    assert "jar" in cli("plan", "jar", "--model", tiny).out
+    assert (ledger / "history.jsonl").read_bytes() == before
+
+
+def test_plan_refuses_with_4_after_printing(cli: Cli, tiny: Path, tmp_path: Path) -> None:
+    words = ["owl", "--retain", "OWL!", "--retain", "owl.", "--model", tiny]
+    listing = tmp_path / "c.yaml"
+    listing.write_text("- {name: same, prompts: owl}\n")
+    refused = cli("plan", "owl", "--concepts", listing, *words[1:], "--json")
+    assert "owl" in refused.one_error(4)
+    assert refused.data["ok"] is False
+    erased = cli("erase", "owl", "--concepts", listing, "--model", tiny, "--ledger", tmp_path / "l")
+    erased.one_error(4)
+    assert not (tmp_path / "l").exists()
+
+
+def test_erase_commits_each_and_warns_of_a_missing_stop(
+    cli: Cli, tiny: Path, tmp_path: Path
+) -> None:
+    ended = cli("erase", "owl", "fig", "--model", tiny, "--ledger", tmp_path / "l", "--json")
+    assert ended.code == 0
+    assert actions(ended.data) == {"owl": "fitted", "fig": "fitted"}
+    assert ended.err.count("warning: the fit of") == 2
+    held = LedgerDir(tmp_path / "l")
+    assert held.ledger.erased == ("fig", "owl")
+    assert held.model == str(tiny)
+    assert {"fig", "blank", "mark", "seal"} <= set(held.ledger.entry("owl").decoupled_from)
+    assert {"owl", "blank", "mark", "seal"} <= set(held.ledger.entry("fig").decoupled_from)
+
+
+def test_dry_run_writes_nothing(cli: Cli, tiny: Path, tmp_path: Path) -> None:
+    ended = cli("erase", "owl", "--model", tiny, "--ledger", tmp_path / "l", "--dry-run")
+    assert ended.code == 0
+    assert "nothing was changed" in ended.out
+    assert not (tmp_path / "l").exists()
+
+
+def test_what_is_erased_already_is_skipped(cli: Cli, ledger: Path) -> None:
+    before = (ledger / "history.jsonl").read_bytes()
+    again = cli("erase", "owl", "fig", "--ledger", ledger, "--json")
+    assert actions(again.data) == {"owl": "skipped", "fig": "skipped"}
+    assert "skipped" in again.err
+    assert (ledger / "history.jsonl").read_bytes() == before
+
+
+def test_another_seed_fits_again(cli: Cli, ledger: Path) -> None:
+    again = cli("erase", "owl", "--ledger", ledger, "--json", "--seed", "1")
+    assert actions(again.data) == {"owl": "fitted"}
+
+
+def test_a_restored_concept_comes_back_without_training(cli: Cli, ledger: Path) -> None:
+    digest = LedgerDir(ledger).ledger.entry("owl").shift
+    assert cli("restore", "owl", "--ledger", ledger).code == 0
+    again = cli("erase", "owl", "--ledger", ledger, "--json")
+    assert actions(again.data) == {"owl": "reused"}
+    assert LedgerDir(ledger).ledger.entry("owl").shift == digest
+
+
+def test_a_new_strength_needs_no_training(cli: Cli, ledger: Path) -> None:
+    again = cli("erase", "owl", "--ledger", ledger, "--json", "--strength", "0.5")
+    assert actions(again.data) == {"owl": "reused"}
+    assert LedgerDir(ledger).ledger.entry("owl").strength == 0.5
+
+
+def test_a_restored_concept_is_fitted_again_if_more_is_known(cli: Cli, ledger: Path) -> None:
+    cli("restore", "owl", "--ledger", ledger)
+    newer = cli("erase", "jar", "--ledger", ledger, "--json")
+    assert "was fitted before jar came up" in newer.err
+    assert "owl" in LedgerDir(ledger).ledger.entry("jar").decoupled_from
+    assert actions(cli("erase", "owl", "--ledger", ledger, "--json").data) == {"owl": "fitted"}
+
+
+def test_an_interrupted_erase_goes_on(
+    cli: Cli, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = SepME.fit
+
+    def fit(self, model, concept, **options):
+        if concept.name == "fig":
+            raise KeyboardInterrupt
+        return whole(self, model, concept, **options)
+
+    words = ("erase", "owl", "fig", "--model", tiny, "--ledger", tmp_path / "l", "--json")
+    with monkeypatch.context() as patch:
+        patch.setattr(SepME, "fit", fit)
+        assert "run it again" in cli(*words).one_error(130)
+    assert LedgerDir(tmp_path / "l").ledger.erased == ("owl",)
+    assert actions(cli(*words).data) == {"owl": "skipped", "fig": "fitted"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["owl", "--method", "sepm"], "Did you mean 'sepme'?"),
+        (["owl", "--strength", "0"], "strength"),
+        (["owl", "--strength", "nan"], "strength"),
+        (["owl", "--device", "toaster"], "device"),
+        ([], "no concept"),
+        (["!!!"], "no name can be made"),
+        (["owl", "--concepts", "absent.csv"], "absent.csv"),
+    ],
+)
+def test_bad_input_is_refused_early(
+    cli: Cli, tiny: Path, tmp_path: Path, words: list[str], message: str
+) -> None:
+    ended = cli("erase", *words, "--model", tiny, "--ledger", tmp_path / "l")
+    assert message in ended.one_error(2)
+    assert not (tmp_path / "l").exists()
+
+
+def test_a_model_that_is_not_there(cli: Cli, tmp_path: Path) -> None:
+    ended = cli("erase", "owl", "--model", tmp_path / "no", "--ledger", tmp_path / "l", "--offline")
+    assert "cannot load" in ended.one_error(1)
+    assert not (tmp_path / "l").exists()
+
+
+def test_separability_is_checked_before_any_fit(
+    cli: Cli, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_, **__):
+        raise AssertionError("a fit was started")
+
+    monkeypatch.setattr(_work, "erase_each", refuse)
+    monkeypatch.setattr(
+        "sepme.plan.Plan.check", lambda self: (_ for _ in ()).throw(NotSeparable("no."))
+    )
+    cli("erase", "owl", "--model", tiny, "--ledger", tmp_path / "l").one_error(4)

@@ -1,0 +1,44 @@
+import pytest
+import torch
+
+from sepme.core.compose import compose
+from sepme.errors import BaseMismatch, LedgerError
+from tests.shifts import SITES, make_base, make_shift
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+def test_sum_of_strength_times_delta(dtype: torch.dtype) -> None:
+    base, one, two = make_base(dtype), make_shift("a", seed=1), make_shift("b", seed=2)
+    out = compose(base, [(one, 1.0), (two, 0.5)])
+    for site, weight in base.items():
+        expected = weight.double() + one.payload.delta(site, weight)
+        expected += 0.5 * two.payload.delta(site, weight)
+        assert out[site].dtype == dtype
+        assert torch.equal(out[site], expected.to(dtype))
+
+
+def test_base_is_not_modified_and_untouched_sites_are_the_same_tensor() -> None:
+    base, pristine = make_base(), make_base()
+    touched, *rest = SITES
+    out = compose(base, [(make_shift("a", sites=(touched,)), 1.0)])
+    assert all(torch.equal(base[site], pristine[site]) for site in base)
+    assert all(out[site] is base[site] for site in rest)
+    assert not torch.equal(out[touched], base[touched])
+
+
+def test_unknown_site() -> None:
+    base = make_base()
+    base["down.0.attn2.to_q"] = base.pop("down.0.attn2.to_k")
+    with pytest.raises(BaseMismatch, match="Did you mean"):
+        compose(base, [(make_shift("a"), 1.0)])
+
+
+def test_wrong_shape() -> None:
+    base = {site: weight[:, 1:] for site, weight in make_base().items()}
+    with pytest.raises(BaseMismatch, match=r"\(5, 12\)"):
+        compose(base, [(make_shift("a"), 1.0)])
+
+
+def test_strength_must_be_finite() -> None:
+    with pytest.raises(LedgerError, match="finite"):
+        compose(make_base(), [(make_shift("a"), float("nan"))])

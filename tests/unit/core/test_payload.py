@@ -1,0 +1,73 @@
+import pytest
+import torch
+from torch import Tensor
+
+from sepme.core.payload import PAYLOADS, SiteShift
+from sepme.errors import Diverged, MethodError
+
+
+@pytest.fixture
+def payload() -> SiteShift:
+    return SiteShift(torch.randn(2, 4), {"b.to_k": torch.randn(3, 2), "a": torch.randn(5, 2)})
+
+
+def test_delta_is_the_product_in_float64(payload: SiteShift) -> None:
+    expected = payload.factors["a"].double().numpy() @ payload.directions.double().numpy()
+    delta = payload.delta("a", torch.zeros(5, 4))
+    assert delta.dtype == torch.float64
+    assert torch.allclose(delta, torch.from_numpy(expected))
+
+
+def test_sites_are_sorted(payload: SiteShift) -> None:
+    assert payload.sites == ("a", "b.to_k")
+
+
+def test_tensors_round_trip_through_the_table(payload: SiteShift) -> None:
+    again = PAYLOADS[payload.kind].from_tensors(payload.tensors())
+    assert again.tensors().keys() == payload.tensors().keys()
+    assert all(torch.equal(again.tensors()[k], v) for k, v in payload.tensors().items())
+
+
+def test_later_changes_outside_do_not_reach_it() -> None:
+    directions, factor = torch.ones(1, 2), torch.ones(2, 1, requires_grad=True)
+    payload = SiteShift(directions, {"a": factor})
+    directions.zero_()
+    with torch.no_grad():
+        factor.zero_()
+    assert payload.delta("a", torch.zeros(2, 2)).sum() == 4
+    assert not payload.factors["a"].requires_grad
+
+
+def test_mapping_cannot_be_changed(payload: SiteShift) -> None:
+    with pytest.raises(TypeError):
+        payload.factors["a"] = torch.zeros(5, 2)
+
+
+@pytest.mark.parametrize(
+    ("directions", "factors"),
+    [
+        (torch.ones(1, 2).double(), {"a": torch.ones(2, 1)}),
+        (torch.ones(2), {"a": torch.ones(2, 1)}),
+        (torch.ones(0, 2), {"a": torch.ones(2, 0)}),
+        (torch.ones(1, 2), {"a": torch.ones(2, 2)}),
+        (torch.ones(1, 2), {"a": torch.ones(2, 1).half()}),
+        (torch.ones(1, 2), {}),
+        (torch.ones(1, 2), {"../a": torch.ones(2, 1)}),
+        (torch.ones(1, 2), {"": torch.ones(2, 1)}),
+    ],
+)
+def test_malformed(directions: Tensor, factors: dict[str, Tensor]) -> None:
+    with pytest.raises(MethodError):
+        SiteShift(directions, factors)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_not_finite_is_divergence(value: float) -> None:
+    with pytest.raises(Diverged):
+        SiteShift(torch.ones(1, 2), {"a": torch.full((2, 1), value)})
+
+
+@pytest.mark.parametrize("names", [[], ["factors.a"], ["directions"], ["directions", "x"]])
+def test_foreign_tensor_names(names: list[str]) -> None:
+    with pytest.raises(MethodError):
+        SiteShift.from_tensors({name: torch.ones(1, 1) for name in names})

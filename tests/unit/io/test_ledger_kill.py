@@ -1,0 +1,147 @@
+"""A ledger folder survives SIGKILL at any instant and serialises its writers."""
+
+import multiprocessing
+import os
+import random
+import time
+from collections.abc import Callable
+from itertools import count
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from sepme.io.ledger_dir import LedgerDir
+from tests.shifts import BASE, make_shift
+from tests.unit.io.ledger_writer import Operation, erase_all, write_forever
+
+SECONDS = 8
+State = dict[str, str]
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
+
+
+@pytest.fixture(scope="module")
+def processes() -> multiprocessing.context.ForkServerContext:
+    """Processes that start fast, because their server has imported torch already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "safetensors.torch"])
+    return context
+
+
+def held(ledger_dir: LedgerDir) -> State:
+    return {entry.name: entry.shift for entry in ledger_dir.ledger.active}
+
+
+def after(state: State, operation: Operation) -> State:
+    name, digest = operation
+    rest = {key: value for key, value in state.items() if key != name}
+    return rest if digest is None else {**rest, name: digest}
+
+
+def possible_states(state: State, report: Connection) -> list[State]:
+    """What a killed writer may leave: all it reported done, and perhaps what it had started."""
+    started: Operation | None = None
+    while True:
+        try:
+            word, operation = report.recv()
+        except EOFError:
+            return [state] if started is None else [state, after(state, started)]
+        if word == "start":
+            started = operation
+        else:
+            state, started = after(state, started), None
+
+
+def test_sigkill_loses_nothing_that_was_reported(tmp_path: Path, processes) -> None:
+    LedgerDir.create(tmp_path, base=BASE, model="toy")
+    draw, state, kills = random.Random(0), {}, 0
+    deadline = time.monotonic() + SECONDS
+    while kills < 3 or time.monotonic() < deadline:
+        mine, theirs = processes.Pipe(duplex=False)
+        process = processes.Process(target=write_forever, args=(tmp_path, kills, theirs))
+        process.start()
+        theirs.close()
+        assert mine.poll(60), "the writer did not start"
+        time.sleep(draw.uniform(0, 0.05))
+        process.kill()
+        process.join()
+        reopened = LedgerDir(tmp_path)
+        assert held(reopened) in possible_states(state, mine)
+        for entry in reopened.ledger.entries:
+            assert reopened.shift(entry.name).digest == entry.shift
+        state, kills = held(reopened), kills + 1
+    reopened.erase(make_shift("last"))
+    assert held(LedgerDir(tmp_path)) == {**state, "last": make_shift("last").digest}
+    assert not list(tmp_path.rglob("*.staged"))
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_the_check_of_the_states_can_fail() -> None:
+    """Inverse check: a lost operation is not among the possible states."""
+    mine, theirs = multiprocessing.Pipe(duplex=False)
+    for message in (("start", ("a", "1")), ("done", None), ("start", ("b", "2"))):
+        theirs.send(message)
+    theirs.close()
+    assert possible_states({}, mine) == [{"a": "1"}, {"a": "1", "b": "2"}]
+
+
+def test_two_writers_lose_nothing(tmp_path: Path, processes) -> None:
+    LedgerDir.create(tmp_path, base=BASE, model="toy")
+    names = [[f"{who}{number}" for number in range(10)] for who in "ab"]
+    writers = [processes.Process(target=erase_all, args=(tmp_path, part)) for part in names]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+        assert writer.exitcode == 0
+    reopened = LedgerDir(tmp_path)
+    assert reopened.ledger.erased == tuple(sorted(names[0] + names[1]))
+    assert len(reopened.history()) == 21
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing in the library may catch it."""
+
+
+def killing(n: int, call: Callable[..., object]) -> Callable[..., object]:
+    """``call``, but the ``n``-th time it is called it kills instead."""
+    calls = count(1)
+
+    def counted(*args: object, **keywords: object) -> object:
+        if next(calls) == n:
+            raise Killed
+        return call(*args, **keywords)
+
+    return counted
+
+
+@pytest.mark.parametrize("owner_and_name", [(os, "fsync"), (Path, "replace"), (Path, "unlink")])
+@pytest.mark.parametrize("n", range(1, 9))
+def test_kill_at_each_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner_and_name: tuple[object, str], n: int
+) -> None:
+    ledger_dir = LedgerDir.create(tmp_path, base=BASE, model="toy")
+    old, new = make_shift("a"), make_shift("a", seed=1)
+    ledger_dir.erase(old)
+    owner, name = owner_and_name
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, killing(n, getattr(owner, name)))
+        try:
+            ledger_dir.erase(new)
+        except Killed:
+            expected = {old.digest, new.digest}
+        else:
+            expected = {new.digest}
+    reopened = LedgerDir(tmp_path)
+    digest = reopened.ledger.entry("a").shift
+    assert digest in expected
+    assert reopened.shift("a").digest == digest
+    reopened.erase(make_shift("b"))
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [
+        ".lock",
+        "a.safetensors",
+        "b.safetensors",
+        "history.jsonl",
+        "ledger.json",
+    ]
+    assert LedgerDir(tmp_path).shift("a").digest == digest

@@ -1,0 +1,119 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+import sepme
+from sepme.core.concept import Concept
+from sepme.errors import ConceptError, NotSeparable, NullSpaceExhausted, UnknownMethod
+from sepme.linalg.null_space import null_space
+from sepme.methods.sepme import SepME
+from sepme.plan import MIN_SEPARABILITY, Plan, plan
+
+STYLES = [concept for concept in sepme.demo.concepts() if concept.kind == "style"]
+
+
+@pytest.fixture(scope="module")
+def model() -> sepme.ErasedPipeline:
+    return sepme.load("demo")
+
+
+@pytest.fixture(scope="module")
+def three(model) -> Plan:
+    return plan(model, STYLES[:3])
+
+
+def test_demo_styles_can_be_erased_together(three: Plan) -> None:
+    three.check()
+    assert three.ok
+    assert [row.concept for row in three.rows] == [style.name for style in STYLES[:3]]
+    for row in three.rows:
+        assert MIN_SEPARABILITY < row.separability <= 1
+        assert row.rank + row.free == three.dimensions
+        assert row.colliding == ()
+        assert row.seconds > 0
+        assert row.memory_mb > 10
+
+
+def test_rank_and_capacity_against_numpy(model, three: Plan) -> None:
+    listed = [*model.known, *STYLES[1:3]]
+    rows = model.encode([p for c in listed for p in c.prompts]).double().flatten(0, 1)
+    assert three.rows[0].rank == torch.linalg.matrix_rank(rows, rtol=1e-6)
+    assert three.rows[0].listed == len(listed)
+    everything = model.encode([p for c in (*model.known, *STYLES[:3]) for p in c.prompts])
+    assert three.free == three.dimensions - null_space(everything).rank
+    assert three.capacity_left == int(three.free / three.rows_per_concept)
+
+
+def test_capacity_shrinks_with_what_is_retained(model, three: Plan) -> None:
+    more = plan(model, STYLES[:3], retain=STYLES[3:6])
+    assert more.capacity_left < three.capacity_left
+    assert more.free < three.free
+
+
+def test_the_estimates_follow_the_method(model) -> None:
+    short = plan(model, STYLES[:1], method=SepME(max_steps=10, images=1, pool=1)).rows[0]
+    long = plan(model, STYLES[:1], method=SepME(max_steps=10_000, images=1, pool=1)).rows[0]
+    assert long.seconds > 20 * short.seconds
+
+
+def test_the_same_prompt_under_another_name_is_refused_by_name(model) -> None:
+    made = plan(model, [Concept("vg", STYLES[0].prompts)], retain=STYLES[:1])
+    assert not made.ok
+    with pytest.raises(NotSeparable, match=f"'vg'.*'{STYLES[0].name}'"):
+        made.check()
+    assert not made.rows[0].exhausted
+    plan(model, [Concept("vg", STYLES[0].prompts)], retain=STYLES[1:2]).check()  # inverse
+
+
+def test_one_shared_prompt_of_several_is_enough(model) -> None:
+    made = plan(model, [Concept("x", ("something else", *STYLES[0].prompts))], retain=STYLES[:1])
+    assert made.rows[0].same_as == STYLES[0].name
+
+
+def test_a_concept_is_not_held_against_itself(model) -> None:
+    assert plan(model, STYLES[:1], retain=STYLES[:1]).ok
+
+
+def test_what_is_below_the_threshold_is_refused_with_colliding_names(three: Plan, model) -> None:
+    low = replace(three.rows[0], ok=False, separability=0.01, colliding=("hokusai", "renoir"))
+    with pytest.raises(NotSeparable, match=r"0\.010.*hokusai, renoir"):
+        replace(three, rows=(low,)).check()
+    crowded = plan(model, STYLES[:1], retain=sepme.demo.concepts()[1:])
+    row = crowded.rows[0]
+    assert row.ok == (row.separability >= MIN_SEPARABILITY and row.free > 0)
+    assert bool(row.colliding) == (not row.ok)
+    assert len(row.colliding) <= 3
+
+
+def test_a_full_text_space_is_refused(model) -> None:
+    fillers = [
+        Concept(f"filler-{i}", (f"{i} {chr(97 + i % 26)} {i * 7919} zq",)) for i in range(40)
+    ]
+    made = plan(model, STYLES[:1], retain=fillers)
+    assert made.rows[0].exhausted
+    assert made.rows[0].free <= 1  # a layer norm can leave one direction that no prompt has
+    assert made.capacity_left == 0
+    with pytest.raises(NullSpaceExhausted, match="filler-"):
+        made.check()
+
+
+def test_planning_changes_nothing_and_is_json(model, three: Plan) -> None:
+    live = model.backend.live()
+    assert all(torch.equal(live[site], weight) for site, weight in model.sites().items())
+    data = json.loads(json.dumps(three.to_dict(), allow_nan=False))
+    assert data["ok"] is True
+    assert data["capacity_left"] == three.capacity_left
+    assert data["rows"][0]["concept"] == STYLES[0].name
+
+
+@pytest.mark.parametrize("concepts", [[], [STYLES[0], STYLES[0]]], ids=["none", "twice"])
+def test_concepts_must_be_distinct(model, concepts) -> None:
+    with pytest.raises(ConceptError):
+        plan(model, concepts)
+
+
+def test_an_unknown_method_is_named(model) -> None:
+    with pytest.raises(UnknownMethod, match="sepme"):
+        plan(model, STYLES[:1], method="sepm")
