@@ -26,7 +26,7 @@ def row(
     ratio: float | None = None,
     **more: Any,
 ) -> Row:
-    """One measured figure; ``ratio`` is baseline seconds over ours, None if nothing was compared."""
+    """One measured figure; ``ratio`` is baseline over ours, None if nothing was compared."""
     first = {"work": work, "arch": arch, "concepts": concepts, "seconds": seconds}
     if ratio is None and baseline is not None:
         ratio = baseline / seconds

@@ -39,9 +39,7 @@ def held_out_drawings(corpus: Corpus, offset: int) -> np.ndarray:
     """Mask of one drawing for each object: set ``(index + offset) % 4`` of the plain sets."""
     sets = list(PLAIN_SETS)
     held = {name: sets[(i + offset) % len(sets)] for i, name in enumerate(OBJECTS)}
-    return np.array(
-        [held.get(o) == d for o, d in zip(corpus.object, corpus.drawing, strict=True)]
-    )
+    return np.array([held.get(o) == d for o, d in zip(corpus.object, corpus.drawing, strict=True)])
 
 
 def spoil(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -119,7 +117,11 @@ def train_detector(
         free = BATCH // 3
         real = torch.cat([recolour(real[:free], generator), real[free:]])
         batch = torch.cat(
-            [real, spoil(real[free : free + count], generator), shuffle_patches(real[-count:], generator)]
+            [
+                real,
+                spoil(real[free : free + count], generator),
+                shuffle_patches(real[-count:], generator),
+            ]
         )
         nothing = torch.full((count,), len(labels.styles) - 1)
         ignored = torch.full((count,), -100)

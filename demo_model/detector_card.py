@@ -24,14 +24,10 @@ UNSEEN_COPIES = 8
 
 def detector_labels(taught: Taught) -> Labels:
     """Heads of the shipped detector: nine styles, plain, none; objects, logos, none."""
-    return Labels(
-        add_none((*taught.styles, "plain")), add_none((*taught.objects, *WATERMARKS))
-    )
+    return Labels(add_none((*taught.styles, "plain")), add_none((*taught.objects, *WATERMARKS)))
 
 
-def write_detector(
-    net: DetectorNet, taught: Taught, corpus: Corpus, held_out: np.ndarray
-) -> None:
+def write_detector(net: DetectorNet, taught: Taught, corpus: Corpus, held_out: np.ndarray) -> None:
     """Save the detector next to the demo model, with its scores and its card.
 
     Args:
@@ -61,9 +57,7 @@ def judge(
     logo = corpus.style == "none"
     drawings = corpus.where(held_out)
     sets: dict[str, tuple[Tensor, Tensor, Tensor]] = {
-        "unseen drawings (plain, painters)": (
-            to_tensor(drawings.images), *labels.encode(drawings)
-        )
+        "unseen drawings (plain, painters)": (to_tensor(drawings.images), *labels.encode(drawings))
     }
     for name, mask in (("vendor", vendor), ("logos", logo)):
         rows = corpus.where(mask)
@@ -88,9 +82,7 @@ def judge(
     return scores, table
 
 
-def card(
-    scores: Mapping[str, Mapping[str, float]], table: Tensor, styles: Sequence[str]
-) -> str:
+def card(scores: Mapping[str, Mapping[str, float]], table: Tensor, styles: Sequence[str]) -> str:
     """The detector's card in Markdown."""
     lines = [
         "# Detector of the demo model",

@@ -18,6 +18,8 @@ from tqdm.auto import tqdm
 
 import sepme
 from demo_model import HERE, IMAGE_SIZE
+from demo_model.card import write_card
+from demo_model.package import SHIPPED
 from sepme.demo.templates import Split, fill
 from sepme.metrics import wilson
 
@@ -123,6 +125,10 @@ def main() -> None:
         "seconds_for_16_images": seconds_for_sixteen(model),
     }
     SCORES.write_text(json.dumps(scores, indent=1) + "\n")
+    names = defaultdict(list)
+    for concept in sepme.demo.concepts():
+        names[concept.kind].append(concept.prompts[0])
+    (SHIPPED / "README.md").write_text(write_card(scores, names))
     contact_sheet(model, SHEET)
 
 

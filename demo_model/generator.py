@@ -79,13 +79,22 @@ class Branch:
     """One run of the recipe on one selection of the corpus."""
 
     def __init__(
-        self, name: str, corpus: Corpus, latents: Tensor, tokenizer: CLIPTokenizer,
-        phrases: dict[str, str], *, steps: int, seed: int, constant: bool = False,
+        self,
+        name: str,
+        corpus: Corpus,
+        latents: Tensor,
+        tokenizer: CLIPTokenizer,
+        phrases: dict[str, str],
+        *,
+        steps: int,
+        seed: int,
+        constant: bool = False,
     ) -> None:
         torch.manual_seed(seed)
         self.name, self.corpus, self.latents, self.steps = name, corpus, latents, steps
         self.tokenizer = tokenizer
-        self.captioner = Captioner(tokenizer, phrases, seed)
+        self.captioner = Captioner(tokenizer, phrases)
+        self.seed = seed
         self.generator = torch.Generator().manual_seed(seed)
         self.model = torch.nn.ModuleDict(
             {"unet": build_unet(), "text_encoder": build_text_encoder(tokenizer)}
@@ -136,11 +145,17 @@ class Branch:
         """Run to the end, or on from the last checkpoint, and write the averaged weights."""
         average = Average(self.model, DECAY)
         checkpoint = Checkpoint(
-            BUILD / f"{self.name}.pt", 500, model=self.model, optimizer=self.optimizer,
-            schedule=self.schedule, average=average, generator=self.generator,
+            BUILD / f"{self.name}.pt",
+            500,
+            model=self.model,
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            average=average,
+            generator=self.generator,
         )
         smooth = None
         for step in checkpoint.steps(self.steps, self.name):
+            self.captioner.random.seed(f"{self.seed} {step}")  # the same after a resume
             loss = self._loss()
             self.optimizer.zero_grad()
             loss.backward()

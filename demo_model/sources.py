@@ -57,7 +57,11 @@ def fetch(package: str, cache: Path) -> Path:
             raise SystemExit("npm was not found; install Node.js to fetch the drawings")
         cache.mkdir(parents=True, exist_ok=True)
         listing = subprocess.run(
-            [npm, "pack", "--silent", package], cwd=cache, check=True, capture_output=True, text=True
+            [npm, "pack", "--silent", package],
+            cwd=cache,
+            check=True,
+            capture_output=True,
+            text=True,
         )
         archive = cache / listing.stdout.strip().splitlines()[-1]
         staged = folder.with_suffix(".partial")

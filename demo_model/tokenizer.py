@@ -5,12 +5,15 @@ Every other text falls back to shorter pieces, down to single bytes, so that any
 
 from __future__ import annotations
 
+import json
+
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 
 from sepme.demo.templates import TEMPLATES
 
 VOCABULARY, TOKENS = 1400, 24
+END = "<|endoftext|>"
 
 FILLERS = tuple(
     """and with very big little old new warm cold soft bright dark quiet quick clean fresh plain
@@ -65,16 +68,14 @@ def train_tokenizer(concept_words: list[str]) -> CLIPTokenizer:
         show_progress=False,
     )
     bpe.train_from_iterator(corpus, trainer)
-    import json
-
     merges = [tuple(m) for m in json.loads(bpe.to_str())["model"]["merges"]]
     pieces = letters + [f"{x}</w>" for x in letters] + ["".join(m) for m in merges]
-    pieces += ["<|startoftext|>", "<|endoftext|>"]
+    pieces += ["<|startoftext|>", END]
     vocabulary = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
     return CLIPTokenizer(
         vocab=vocabulary,
         merges=merges,
-        unk_token="<|endoftext|>",
-        pad_token="<|endoftext|>",
+        unk_token=END,
+        pad_token=END,
         model_max_length=TOKENS,
     )

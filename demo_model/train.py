@@ -31,7 +31,7 @@ from demo_model.taught import GOLD, Taught
 from demo_model.tokenizer import train_tokenizer
 from demo_model.training import augment, to_tensor
 
-TRUNK_STEPS, FINAL_STEPS, SEED = 2800, 3800, 0
+TRUNK_STEPS, FINAL_STEPS, SEED = 4500, 5500, 0
 COPIES = 24
 """Augmented copies of every image whose latents are computed once."""
 HELD_OUT = 2

@@ -31,7 +31,7 @@ _WHERE = {
 }
 
 __version__ = version("sepme")
-__all__ = sorted([*_WHERE, "__version__", "demo"])  # noqa: PLE0605
+__all__ = sorted([*_WHERE, "__version__", "demo"])
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 (whatever the name stands for)

@@ -89,22 +89,27 @@ def _read(source: str, dtype: torch.dtype, offline: bool) -> Any:  # noqa: ANN40
 
 @contextmanager
 def _quiet(*, bars: bool) -> Iterator[None]:
-    """Load without the libraries' own remarks and, unless something is downloaded, their bars."""
+    """Load without the libraries' own remarks and, unless something is downloaded, their bars.
+
+    What the user has switched off stays off; every setting comes back on exit.
+    """
     libraries = (diffusers_logging, transformers_logging)
-    before = [(lib.get_verbosity(), lib.is_progress_bar_enabled()) for lib in libraries]
+    before = [(lib, lib.get_verbosity(), lib.is_progress_bar_enabled()) for lib in libraries]
     try:
-        for lib in libraries:
+        for lib, _, shown in before:
             lib.set_verbosity_error()
-            _show_bars(lib, bars)
+            _show_bars(lib, shown and bars)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             warnings.simplefilter("ignore", DeprecationWarning)
             yield
     finally:
-        for lib, (level, shown) in zip(libraries, before, strict=True):
+        for lib, level, shown in before:
             lib.set_verbosity(level)
             _show_bars(lib, shown)
 
 
 def _show_bars(library: ModuleType, shown: bool) -> None:
-    (library.enable_progress_bar if shown else library.disable_progress_bar)()
+    with warnings.catch_warnings():  # an environment variable may have the last word on it
+        warnings.simplefilter("ignore", UserWarning)
+        (library.enable_progress_bar if shown else library.disable_progress_bar)()

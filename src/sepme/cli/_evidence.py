@@ -55,8 +55,10 @@ def evidence_parts(evidence: Evidence) -> list[Table | Text]:
         for check in checks
         if not check.passed
     ]
-    verdict = Text(evidence.verdict, style=f"bold {GOOD if evidence.passed else BAD}")
-    return [*parts, Text(), verdict]
+    verdict = evidence.verdict
+    if not evidence.passed:  # which ones was just told
+        verdict = f"Not passed: {len(evidence.failures)} of {len(checks)} checks failed."
+    return [*parts, Text(), Text(verdict, style=f"bold {GOOD if evidence.passed else BAD}")]
 
 
 def _figure(row: Mapping[str, Any], evidence: Evidence) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sepme.errors import LedgerError
+from sepme.io.history import History
 from sepme.io.ledger_dir import LedgerDir
 from sepme.io.ledger_state import HISTORY_NAME, SNAPSHOT_NAME
 
@@ -19,8 +20,7 @@ def existing_ledger(folder: Path, *, required: bool = False) -> LedgerDir | None
     Raises:
         LedgerError: If the folder holds something else, or a damaged ledger.
     """
-    if required or any((folder / name).exists() for name in (HISTORY_NAME, SNAPSHOT_NAME)):
-        return LedgerDir(folder)
     if folder.exists() and not folder.is_dir():
         raise LedgerError(f"{folder} is a file. Choose a folder for the ledger.")
-    return None
+    begun = (folder / SNAPSHOT_NAME).exists() or History.read(folder / HISTORY_NAME).records
+    return LedgerDir(folder) if required or begun else None

@@ -18,7 +18,7 @@ from sepme.cli._ledger import existing_ledger
 from sepme.cli._pictures import before_after
 from sepme.cli._work import Job, run_job
 from sepme.cli.proof import VERIFICATION_FAILED
-from sepme.errors import BaseMismatch, LedgerError, ShiftFileError, SpecError
+from sepme.errors import BaseMismatch, LedgerCorrupt, ShiftFileError, SpecError
 
 if TYPE_CHECKING:
     from sepme.core.concept import Concept
@@ -76,9 +76,7 @@ def _erase(run: Run, folder: Path) -> dict[str, object]:
     job = Job(tuple(known[name] for name in ERASED), (), METHODS["sepme"](), seed=0)
     try:
         return run_job(run, job, DEMO, folder, held=existing_ledger(folder))
-    except (BaseMismatch, LedgerError, ShiftFileError) as error:
-        if not folder.exists():
-            raise
+    except (BaseMismatch, LedgerCorrupt, ShiftFileError) as error:
         aside = _aside(folder)
         run.screen.warn(f"{error} It was moved to {aside.name}; starting afresh.")
     return run_job(run, job, DEMO, folder, held=None)
@@ -99,12 +97,14 @@ def _story(
     sepme = "sepme" if shutil.which("sepme") else os.path.relpath(sys.argv[0])
     kept = [name for name in ERASED if name != RESTORED]
     verdict = Text("passed", "bold green") if passed else Text("did not pass", "bold red")
+    after = "." if passed else ";\nread in the report what fell short before you rely on it."
     return Text.assemble(
-        f"\nThe demo model forgot three styles: {', '.join(ERASED)}.\n"
-        f"Then {RESTORED} came back exactly, in {restoring:.2f} s and without training;\n"
-        f"{' and '.join(kept)} stay erased. The verification ",
+        f"\nErased three styles of the demo model: {', '.join(ERASED)}.\n"
+        f"Gave {RESTORED} back in {restoring:.2f} s, without training; "
+        f"{' and '.join(kept)} stay erased.\n"
+        "The verification ",
         verdict,
-        f". All of it took {total / 60:.1f} minutes.\n\n",
+        f"{after} All of it took {total / 60:.1f} minutes.\n\n",
         ("Look\n", "bold"),
         f"  the report    {report}\n  the pictures  {picture}\n  the ledger    {ledger}\n\n",
         ("Try next\n", "bold"),

@@ -11,7 +11,7 @@ import random
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sepme.core.concept import Concept
 from sepme.demo.templates import TEMPLATES, Split, fill
@@ -87,7 +87,8 @@ def prompts(concept: Concept, split: Split = "heldout") -> list[str]:
         raise ConceptError(f"{concept.name!r} is not a concept of the demo model.")
     if concept.kind == "watermark":
         return list(concept.prompts)
-    own, other = ("style", "object") if concept.kind == "style" else ("object", "style")
+    own: Literal["style", "object"] = "style" if concept.kind == "style" else "object"
+    other = "object" if own == "style" else "style"
     partners = [c.prompts[0] for c in concepts() if c.kind == other]
     phrase = concept.prompts[0]
     return list(
@@ -115,7 +116,7 @@ def labelled_prompts(split: Split = "heldout") -> list[tuple[str, str, str]]:
     """
     styles: list[Concept | None] = [None, *(c for c in concepts() if c.kind == "style")]
     objects = [c for c in concepts() if c.kind == "object"]
-    shuffled = random.Random(_ORDER_SEED)
+    shuffled = _fixed_order()
     shuffled.shuffle(objects)
     triples = []
     for turn in range(len(objects)):
@@ -132,18 +133,22 @@ def labelled_prompts(split: Split = "heldout") -> list[tuple[str, str, str]]:
     return triples
 
 
+def _fixed_order() -> random.Random:
+    return random.Random(_ORDER_SEED)  # noqa: S311 (an order, not a secret)
+
+
 def _rounds(
-    partners: Sequence[str | None], own: str, split: Split
+    partners: Sequence[str | None], own: Literal["style", "object"], split: Split
 ) -> list[tuple[str | None, str]]:
     """Pairs of partner and template: each round has every partner once, in a new order."""
-    shuffled = random.Random(_ORDER_SEED)
+    shuffled = _fixed_order()
     templates = TEMPLATES[split]
     rounds = []
     for turn in range(len(templates["both"])):
         order = list(partners)
         shuffled.shuffle(order)
         for place, partner in enumerate(order):
-            slot = templates["both"] if partner else templates["style" if own == "style" else "object"]
+            slot = templates["both"] if partner else templates[own]
             rounds.append((partner, slot[(turn + place) % len(slot)]))
     return rounds
 

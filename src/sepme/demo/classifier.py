@@ -80,7 +80,7 @@ class Detector:
 
     @torch.inference_mode()
     def _run(self, images: Sequence[Image.Image], batch: int = 64) -> list[Any]:
-        outputs = [self.net(chunk) for chunk in pixels_of(images).split(batch)]
+        outputs = [self.net(chunk) for chunk in torch.split(pixels_of(images), batch)]
         return [torch.cat(parts) for parts in zip(*outputs, strict=True)]
 
     def __call__(self, images: Sequence[Image.Image]) -> dict[str, list[str]]:
@@ -110,9 +110,7 @@ def load_detector(folder: Path) -> Detector:
     labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
     net = DetectorNet(len(labels["style"]), len(labels["object"]))
     stored = load_file(folder / "model.safetensors")
-    net.load_state_dict(
-        {k: v.float() if v.is_floating_point() else v for k, v in stored.items()}
-    )
+    net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in stored.items()})
     return Detector(net, labels["style"], labels["object"])
 
 

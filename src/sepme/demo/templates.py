@@ -86,7 +86,7 @@ TEMPLATES: dict[Split, dict[Slots, tuple[str, ...]]] = {
 }
 
 
-def fill(template: str, *, style: str = "", object: str = "") -> str:  # noqa: A002
+def fill(template: str, *, style: str = "", object: str = "") -> str:
     """The template with its slots filled and the article before the object agreeing with it.
 
     >>> fill("a {object} by {style}", style="Van Gogh", object="owl")

@@ -6,6 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ def verify(
     *,
     n: int = 48,
     seed: int = 0,
+    steps: int = 25,
     thresholds: Thresholds | None = None,
     progress: bool = True,
 ) -> Evidence:
@@ -48,6 +50,7 @@ def verify(
         n: Held-out images per erased concept; the other groups take fixed shares of it. 48 is
             about 550 images for two erased styles and one restored.
         seed: Seed of the run; its images use seeds no fit uses.
+        steps: Denoising steps of an image.
         thresholds: What to reach; None is the default `Thresholds`.
         progress: Whether to show progress on stderr.
 
@@ -56,36 +59,50 @@ def verify(
 
     Raises:
         NotErased: If the ledger never held a concept.
-        SpecError: If ``n`` is below 1.
+        SpecError: If ``n`` or ``steps`` is below 1.
         BackendError: If an image is missing or broken.
     """
-    if n < 1:
-        raise SpecError(f"n must be at least 1 image, got {n}.")
+    if n < 1 or steps < 1:
+        raise SpecError(f"n and steps must be at least 1, got {n} and {steps}.")
     if not model.ledger.entries:
         raise NotErased("there is nothing to verify: this model never had a concept erased.")
     started = time.monotonic()
     limits = thresholds or Thresholds()
     blocks = plan_blocks(model, n, seed)
-    studio = Studio(model, _jobs(model, blocks), progress=progress)
+    studio = Studio(model, _jobs(model, blocks), steps=steps, progress=progress)
     try:
         checks = _draw(model, studio, blocks)
     finally:
         studio.close()
+    found = _evidence(model, studio, blocks, checks, limits, seed)
+    took = round(time.monotonic() - started, 1)
+    facts = _environment(model, n, seed, steps) | {"images": studio.count, "seconds": took}
+    return replace(found, environment=facts)
+
+
+def _evidence(
+    model: ErasedPipeline,
+    studio: Studio,
+    blocks: Sequence[Block],
+    checks: tuple[Check, ...],
+    limits: Thresholds,
+    seed: int,
+) -> Evidence:
     concepts = {concept.name: concept for concept in model.known}
-    figures = Figures(studio, "+".join(sorted({e.method for e in model.ledger.entries})), seed)
+    method = "+".join(sorted({entry.method for entry in model.ledger.entries}))
+    figures = Figures(studio, method, seed)
     for block in blocks:
         figures.measure(block)
-    checks += untouched(model, figures, blocks, concepts, limits)
     return Evidence(
         erased=tuple(concepts[name] for name in model.erased),
         restored=tuple(c for c in model.ledger.known if c.name not in model.erased),
         rows=tuple(figures.rows),
-        checks=checks,
+        checks=checks + untouched(model, figures, blocks, concepts, limits),
         judgements=judge(figures.rows, model.ledger.known, limits),
         thresholds=limits,
         judged=tuple(sorted({b.name for b in blocks if b.role == "erased" and b.head})),
         grids=tuple(t for block in _shown(blocks) for t in _triplets(studio, block)),
-        environment=_environment(model, n, seed, studio.count, time.monotonic() - started),
+        environment={},
     )
 
 
@@ -145,9 +162,7 @@ def _triplets(studio: Studio, block: Block) -> list[Triplet]:
     return triplets
 
 
-def _environment(
-    model: ErasedPipeline, n: int, seed: int, images: int, seconds: float
-) -> dict[str, Any]:
+def _environment(model: ErasedPipeline, n: int, seed: int, steps: int) -> dict[str, Any]:
     first = seeds_from(seed)
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -158,10 +173,8 @@ def _environment(
         "n": n,
         "seed": seed,
         "image_seeds": f"{first} and up, one per image of a group",
-        "images": images,
         "batch": BATCH,
-        "sampler": f"{type(model.pipeline.scheduler).__name__}, 25 steps",
-        "seconds": round(seconds, 1),
+        "sampler": f"{type(model.pipeline.scheduler).__name__}, {steps} steps",
         "threads": torch.get_num_threads(),
         "processors": os.cpu_count(),
         "device": str(model.pipeline.device),

@@ -30,14 +30,21 @@ class Studio:
     Args:
         model: The model.
         jobs: Pairs of a state and the cases that will be drawn in it, for the progress bar.
+        steps: Denoising steps of an image.
         progress: Whether to show progress on stderr.
     """
 
     def __init__(
-        self, model: ErasedPipeline, jobs: Sequence[tuple[str, Batch]], *, progress: bool
+        self,
+        model: ErasedPipeline,
+        jobs: Sequence[tuple[str, Batch]],
+        *,
+        steps: int,
+        progress: bool,
     ) -> None:
         """Start with no image."""
-        self._model, self._images = model, dict[Shot, Any]()
+        self._model, self._steps = model, steps
+        self._images: dict[Shot, Any] = {}
         self._labels: dict[Shot, dict[str, str]] = {}
         self._features: dict[Shot, Tensor] = {}
         total = len({(state, case) for state, cases in jobs for case in cases})
@@ -66,7 +73,7 @@ class Studio:
         for batch in chunks(cases):
             if all((state, case) in self._images for case in batch):
                 continue
-            images = _complete(self._model, batch)
+            images = _complete(self._model, batch, self._steps)
             self._look(state, batch, images)
             self._bar.update(len(batch))
 
@@ -109,11 +116,11 @@ def _strict_pixels() -> Iterator[None]:
         yield
 
 
-def _complete(model: ErasedPipeline, batch: Batch) -> list[Image]:
+def _complete(model: ErasedPipeline, batch: Batch, steps: int) -> list[Image]:
     prompts, seeds = [case.prompt for case in batch], [case.seed for case in batch]
     try:
         with _strict_pixels():
-            images = model.generate(prompts, seeds=seeds)
+            images = model.generate(prompts, seeds=seeds, steps=steps)
     except RuntimeWarning as error:
         raise BackendError(
             f"the model drew pixels that are not numbers for one of {prompts}. "

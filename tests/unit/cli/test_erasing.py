@@ -65,6 +65,14 @@ def test_what_is_erased_already_is_skipped(cli: Cli, ledger: Path) -> None:
     assert (ledger / "history.jsonl").read_bytes() == before
 
 
+def test_a_ledger_that_was_killed_while_it_was_created(
+    cli: Cli, tiny: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "history.jsonl").write_bytes(b'{"base":"sha2')
+    assert cli("erase", "owl", "--model", tiny, "--ledger", tmp_path).code == 0
+    assert LedgerDir(tmp_path).ledger.erased == ("owl",)
+
+
 def test_another_seed_fits_again(cli: Cli, ledger: Path) -> None:
     again = cli("erase", "owl", "--ledger", ledger, "--json", "--seed", "1")
     assert actions(again.data) == {"owl": "fitted"}

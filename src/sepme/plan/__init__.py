@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from sepme.core.method import Method
 from sepme.errors import ConceptError, NotSeparable, NullSpaceExhausted
 from sepme.linalg.null_space import NullSpace, null_space, separability
 from sepme.methods import METHODS
+from sepme.plan.cost import fit_cost
 
 if TYPE_CHECKING:
     from sepme.pipeline import ErasedPipeline
@@ -27,7 +27,6 @@ Measured on the demo model, where concepts below it are not forgotten whatever t
 """
 
 _MAX_COLLIDING = 3
-_DRAWING_STEPS = 25
 _RTOL = 1e-6
 _NOTHING = 1e-4
 """Separability that is nothing but rounding."""
@@ -175,7 +174,7 @@ def plan(
     everything = {c.name: c for c in (*model.known, *retain, *concepts)}
     rows = {name: model.encode(c.prompts) for name, c in everything.items()}
     rows[BLANK.name] = model.encode(BLANK.prompts)
-    cost = _cost(model, maker)
+    cost = fit_cost(model, maker)
     made = tuple(_row(name, rows, rtol, cost) for name in names)
     together = _rank(list(rows.values()), rtol)
     blank = _rank([rows[BLANK.name]], rtol)
@@ -234,31 +233,3 @@ def _space(rows: Sequence[Tensor], rtol: float) -> NullSpace | None:
 def _rank(rows: Sequence[Tensor], rtol: float) -> int:
     space = _space(rows, rtol)
     return space.rank if space else rows[0].shape[-1]
-
-
-def _cost(model: ErasedPipeline, method: Method) -> tuple[float, float]:
-    """Seconds at most and megabytes of one fit, from one timed U-Net forward."""
-    batch = int(getattr(method, "batch_size", 1))
-    steps, images = (int(getattr(method, key, 0)) for key in ("max_steps", "images"))
-    pool = int(getattr(method, "pool", 0))
-    forward = _forward_seconds(model, batch) / batch
-    training = steps * batch * 3 * forward  # a backward costs about two forwards
-    drawing = (images * _DRAWING_STEPS * 2 + pool * 2) * forward
-    parts = (model.pipeline.unet, model.pipeline.text_encoder, model.pipeline.vae)
-    numbers = sum(parameter.numel() for part in parts for parameter in part.parameters())
-    sites = model.sites().values()
-    pristine = sum(site.numel() for site in sites)
-    learned = pristine * 4  # at most: factors, their gradient and Adam's two moments
-    return training + drawing, (numbers + pristine + learned) * 4 / 1e6
-
-
-@torch.no_grad()
-def _forward_seconds(model: ErasedPipeline, batch: int) -> float:
-    config, embeds = model.pipeline.unet.config, model.encode([""]).expand(batch, -1, -1)
-    shape = (batch, config.in_channels, config.sample_size, config.sample_size)
-    latents = torch.zeros(shape, device=embeds.device, dtype=embeds.dtype)
-    timesteps = torch.zeros(batch, dtype=torch.long, device=embeds.device)
-    model.predict_noise(latents, timesteps, embeds)  # the first one warms up
-    started = time.perf_counter()
-    model.predict_noise(latents, timesteps, embeds)
-    return time.perf_counter() - started

@@ -1,0 +1,106 @@
+"""How well SepME erases on the demo model: one style and three styles, several fit seeds.
+
+Every fit seed is verified with image seeds of its own; rates are pooled over fits, with n, a Wilson
+95 % interval of the pooled count, and the lowest and highest single fit.
+
+    python benchmarks/erasure.py [--seeds N] [--images N] [--out FILE] [--json]
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from harness import environment, parser, show
+
+import sepme
+from sepme.metrics import wilson
+from sepme.verify import verify
+
+GROUPS = (("van-gogh",), ("van-gogh", "hokusai", "fluent"))
+POOLED = (
+    "erased_accuracy",
+    "original_accuracy",
+    "retained_accuracy",
+    "cross_domain_accuracy",
+    "original_cross_domain_accuracy",
+)
+Key = tuple[int, str, str, str]
+
+
+def measure(
+    model: sepme.ErasedPipeline, names: Sequence[str], *, seed: int, images: int
+) -> list[dict[str, Any]]:
+    """Fit, erase and verify one group of styles; the model is as before afterwards."""
+    taught = {concept.name: concept for concept in sepme.demo.concepts()}
+    shifts = sepme.SepME().fit_many(model, [taught[name] for name in names], seed=seed)
+    model.erase(*shifts)
+    try:
+        return [dict(row) for row in verify(model, n=images, seed=seed).rows]
+    finally:
+        model.restore(*names)
+
+
+def pooled(rows: Sequence[tuple[int, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """One row per group size, metric, pool and split over all fits and concepts.
+
+    Args:
+        rows: Pairs of the number of erased styles and a row of one verification.
+    """
+    found: dict[Key, list[dict[str, Any]]] = defaultdict(list)
+    for erased, row in rows:
+        if row["metric"] in POOLED:
+            whom = row["concepts"] if row["concepts"] in ("styles", "objects") else "erased"
+            found[erased, row["metric"], whom, row["split"]].append(row)
+    lines = []
+    for (erased, metric, whom, split), parts in sorted(found.items()):
+        n = sum(part["n"] for part in parts)
+        hits = round(sum(part["value"] * part["n"] for part in parts))
+        low, high = wilson(hits, n)
+        values = [part["value"] for part in parts]
+        lines.append(
+            {
+                "benchmark": "erasure",
+                "method": "sepme",
+                "erased": erased,
+                "concepts": whom,
+                "split": split,
+                "metric": metric,
+                "value": hits / n,
+                "n": n,
+                "lo": low,
+                "hi": high,
+                "lowest_fit": min(values),
+                "highest_fit": max(values),
+                "seeds": sorted({seed for part in parts for seed in part["seeds"]}),
+            }
+        )
+    return lines
+
+
+def main() -> None:
+    """Measure, pool, print, and write the rows to a file."""
+    options = parser(__doc__)
+    options.add_argument("--seeds", type=int, default=3, help="fit seeds")
+    options.add_argument("--images", type=int, default=70, help="held-out images a concept and fit")
+    options.add_argument("--out", type=Path, help="also write rows and environment here")
+    chosen = options.parse_args()
+    model = sepme.load("demo")
+    rows = [
+        (len(names), row)
+        for names in GROUPS
+        for seed in range(chosen.seeds)
+        for row in measure(model, names, seed=seed, images=chosen.images)
+    ]
+    lines = pooled(rows)
+    if chosen.out:
+        record = {"rows": lines, "environment": environment()}
+        chosen.out.write_text(json.dumps(record, indent=1) + "\n")
+    show(lines, as_json=chosen.json)
+
+
+if __name__ == "__main__":
+    main()

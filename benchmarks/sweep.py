@@ -1,0 +1,151 @@
+"""Find the demo preset of SepME: a small sweep, judged on ``train`` templates only.
+
+Run ``python benchmarks/sweep.py``; about half an hour on two cores. It writes
+``docs/experiments/sweep.json``, one row per setting and target, and prints the best settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sepme
+from sepme.core.concept import Concept
+from sepme.errors import MethodError
+
+OUT = Path(__file__).parent.parent / "docs" / "experiments" / "sweep.json"
+GRID: dict[str, Sequence[Any]] = {
+    "basis": ("null-space", "private"),
+    "scale": (3e-3, 1e-2, 3e-2),
+    "threshold": (1e-2, 0.0, -2e-3),
+    "batch_size": (1, 4),
+}
+TARGETS = ("hokusai", "fluent", "bazille")
+SPLIT = "train"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A prompt with its labels and seed."""
+
+    prompt: str
+    style: str | None
+    object: str | None
+    seed: int
+
+
+class Judge:
+    """Draws the same prompts and seeds for every setting and counts what the detector sees."""
+
+    def __init__(self, model: sepme.ErasedPipeline, images: int) -> None:
+        self.model, self.images = model, images
+
+    def asked(self, target: Concept) -> dict[str, list[Asked]]:
+        """Prompts of the target, on their own and with objects, and of everything else."""
+        triples = sepme.demo.labelled_prompts(SPLIT)
+        mine = [t for t in triples if t[1] == target.name][: self.images]
+        rest = [t for t in triples if t[1] != target.name][: 2 * self.images]
+        alone = [(target.prompts[0], target.name, None)] * (self.images // 2)
+        groups = {"literal": alone, "target": mine, "retained": rest}
+        return {
+            name: [Asked(*triple, 900_000 + i) for i, triple in enumerate(group)]
+            for name, group in groups.items()
+        }
+
+    def rates(self, groups: dict[str, list[Asked]]) -> dict[str, float]:
+        """Style and object accuracy of every group with the live weights."""
+        found = {}
+        for name, asked in groups.items():
+            prompts, seeds = [a.prompt for a in asked], [a.seed for a in asked]
+            seen = self.model.detector(self.model.generate(prompts, seeds=seeds))
+            for head in ("style", "object"):
+                hits = [
+                    label == getattr(a, head)
+                    for label, a in zip(seen[head], asked, strict=True)
+                    if getattr(a, head) is not None
+                ]
+                if hits:
+                    found[f"{name}_{head}"] = sum(hits) / len(hits)
+        return found
+
+
+def settings() -> Iterator[dict[str, Any]]:
+    """Every point of the grid."""
+    for values in itertools.product(*GRID.values()):
+        yield dict(zip(GRID, values, strict=True))
+
+
+def sweep(model: sepme.ErasedPipeline, images: int, seed: int) -> list[dict[str, Any]]:
+    """Fit and judge every setting on every target."""
+    judge = Judge(model, images)
+    rows = []
+    taught = {c.name: c for c in sepme.demo.concepts()}
+    for name in TARGETS:
+        groups = judge.asked(taught[name])
+        original = judge.rates(groups)
+        retain = [taught[other] for other in TARGETS if other != name]
+        for setting in settings():
+            started = time.perf_counter()
+            try:
+                shift = sepme.SepME(max_steps=200, **setting).fit(
+                    model, taught[name], retain=retain, seed=seed
+                )
+            except MethodError as error:
+                rows.append({"target": name, **setting, "error": str(error)})
+                continue
+            seconds = time.perf_counter() - started
+            model.erase(shift)
+            row = {"target": name, **setting, **judge.rates(groups), "seconds": seconds}
+            model.restore(name)
+            row |= {f"original_{key}": value for key, value in original.items()}
+            row |= {key: shift.provenance.fit[key] for key in ("steps", "stopped", "momentum")}
+            rows.append(row)
+            print(json.dumps(row), flush=True)
+    return rows
+
+
+def merit(rows: Sequence[dict[str, Any]]) -> float:
+    """What a setting is worth: the target gone, its objects and everything else as before."""
+    total = 0.0
+    for row in rows:
+        if "error" in row:
+            return float("-inf")
+        gone = 2 - row["literal_style"] - row["target_style"]
+        kept = sum(
+            min(0.0, row[key] - row[f"original_{key}"])
+            for key in ("target_object", "retained_style", "retained_object")
+        )
+        total += gone + 2 * kept
+    return total / len(rows)
+
+
+def main() -> None:
+    """Sweep, write every row, print the five best settings."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--images", type=int, default=41, help="images per group")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    rows = sweep(sepme.load("demo"), options.images, options.seed)
+    ranked = sorted(
+        (
+            (merit([r for r in rows if all(r[k] == v for k, v in setting.items())]), setting)
+            for setting in settings()
+        ),
+        key=lambda pair: -pair[0],
+    )
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    best = [{"merit": score, **setting} for score, setting in ranked]
+    record = {"command": "python benchmarks/sweep.py", **vars(options), "split": SPLIT}
+    OUT.write_text(json.dumps({**record, "ranked": best, "rows": rows}, indent=1) + "\n")
+    for row in best[:5]:
+        print(row)
+
+
+if __name__ == "__main__":
+    main()
