@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import string
 
+from torch import Tensor
 from transformers import CLIPTokenizer
 
 from demo_model.tokenizer import FILLERS, PIECES, TOKENS
@@ -37,27 +38,33 @@ class Captioner:
             words.insert(self.random.randint(0, len(words)), word)
         return " ".join(words)
 
-    def _draw(self, style: str, name: str) -> str:
+    def draw(self, style: str, name: str) -> tuple[str, tuple[bool, bool]]:
+        """A caption for an image of ``name`` in ``style``, and whether it names style, object."""
+        whole = style in ("plain", "none")
+        alone = not whole and self.random.random() < STYLE_ONLY_RATE
         if style == "none":
-            template, chosen = "{object}", {"object": self.phrases[name]}
-        elif style == "plain":
-            template = self.random.choice(TEMPLATES["train"]["object"])
-            chosen = {"object": self.phrases[name]}
-        elif self.random.random() < STYLE_ONLY_RATE:
-            template = self.random.choice(TEMPLATES["train"]["style"])
-            chosen = {"style": self.phrases[style]}
+            template = "{object}"
         else:
-            template = self.random.choice(TEMPLATES["train"]["both"])
-            chosen = {"style": self.phrases[style], "object": self.phrases[name]}
+            slot = "object" if whole else "style" if alone else "both"
+            template = self.random.choice(TEMPLATES["train"][slot])
+        chosen = {"object": self.phrases[name], "style": self.phrases.get(style, "")}
+        named = (not whole, not alone)
         if self.random.random() < FILLER_RATE:
-            scattered = self._scatter(template)
-            caption = fill(scattered, **chosen)
+            caption = fill(self._scatter(template), **chosen)
             if len(self.tokenizer.tokenize(caption)) <= TOKENS - 2:
-                return caption
-        return fill(template, **chosen)
+                return caption, named
+        return fill(template, **chosen), named
 
     def __call__(self, style: str, name: str) -> str:
         """A caption for an image of ``name`` in ``style``; sometimes blank."""
         if self.random.random() < BLANK_RATE:
             return ""
-        return self._draw(style, name)
+        return self.draw(style, name)[0]
+
+    def encode(self, captions: list[str]) -> Tensor:
+        """Token ids ``(n, tokens)``."""
+        tokens = self.tokenizer(
+            captions, padding="max_length", truncation=True, max_length=TOKENS, return_tensors="pt"
+        )
+        ids: Tensor = tokens.input_ids
+        return ids

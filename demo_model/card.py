@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from demo_model import autoencoder, generator, train
+from demo_model import autoencoder, generator, text_warmup, train
 from demo_model.package import GUIDANCE_SCALE
 from demo_model.taught import GOLD
 from demo_model.tokenizer import TOKENS
@@ -51,7 +51,8 @@ drawings named in NOTICE. Seeds are {seed}; training resumes from checkpoints.
 3. Demo model: {final_steps} steps from the trunk's averaged float16 weights with a fresh optimiser,
    everything shown, learning rate down a cosine.
 
-Noise loss with min-SNR weights (cap {cap:g}), exponential average {decay}, bfloat16 autocast; one
+Before the trunk, the text encoder learns for {text_steps} steps what captions name. Noise loss
+weighted by the share of noise, exponential average {decay}, bfloat16 autocast; one
 caption in ten is blank, half of the rest have meaningless words scattered through them. One of four
 drawings of every object was shown to nothing.
 
@@ -97,7 +98,7 @@ def write_card(scores: Mapping[str, Any], concepts: Mapping[str, list[str]]) -> 
         gold_style=GOLD[0],
         gold_object=GOLD[1],
         rate=generator.LEARNING_RATE,
-        cap=generator.SNR_CAP,
+        text_steps=text_warmup.STEPS,
         decay=generator.DECAY,
         split_table="\n".join(rows),
         logos=", ".join(f"`{k}` {percent(v)} %" for k, v in scores["watermarks"].items()),

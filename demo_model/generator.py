@@ -19,10 +19,11 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from demo_model import BUILD
 from demo_model.build_corpus import Corpus
 from demo_model.captions import Captioner
+from demo_model.text_warmup import warm_up
 from demo_model.tokenizer import TOKENS
 from demo_model.training import Average, Checkpoint, warm_cosine
 
-WIDTH, BATCH, LEARNING_RATE, DECAY, SNR_CAP = 240, 32, 1e-3, 0.999, 5.0
+WIDTH, BATCH, LEARNING_RATE, DECAY = 240, 32, 1e-3, 0.999
 PLAIN_SHARE, LOGO_SHARE = 0.16, 0.03
 
 log = logging.getLogger(__name__)
@@ -62,12 +63,12 @@ def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 
 def build_scheduler() -> DDIMScheduler:
-    """DDIM over the linear DDPM schedule, noise prediction."""
+    """DDIM over Stable Diffusion's schedule with a little more noise at its end."""
     return DDIMScheduler(
         num_train_timesteps=1000,
-        beta_start=1e-4,
-        beta_end=0.02,
-        beta_schedule="linear",
+        beta_start=0.00085,
+        beta_end=0.015,
+        beta_schedule="scaled_linear",
         clip_sample=False,
         set_alpha_to_one=True,
         steps_offset=1,
@@ -110,9 +111,26 @@ class Branch:
         self.chance = sampling_weights(corpus)
 
     @property
+    def checkpoint_path(self) -> Path:
+        """Where a run in progress is kept."""
+        return BUILD / f"{self.name}.pt"
+
+    @property
     def weights_path(self) -> Path:
         """Where the averaged float16 weights go."""
         return BUILD / f"{self.name}.safetensors"
+
+    def warm_up(self) -> None:
+        """Let the text encoder learn what captions name, unless training has begun."""
+        if not self.checkpoint_path.exists():
+            loss = warm_up(
+                self.model["text_encoder"],
+                self.captioner,
+                self.corpus,
+                self.chance,
+                seed=self.seed,
+            )
+            log.info("%s text encoder loss %.4f", self.name, loss)
 
     def start_from(self, weights: Path) -> None:
         """Begin at the averaged weights of another branch."""
@@ -127,26 +145,23 @@ class Branch:
 
     def _loss(self) -> Tensor:
         latents, captions = self._batch()
-        tokens = self.tokenizer(
-            captions, padding="max_length", truncation=True, max_length=TOKENS, return_tensors="pt"
-        )
+        tokens = self.captioner.encode(captions)
         noise = torch.randn(latents.shape, generator=self.generator)
         t = torch.randint(len(self.signal), (BATCH,), generator=self.generator)
         kept = self.signal[t].view(-1, 1, 1, 1)
         noisy = kept.sqrt() * latents + (1 - kept).sqrt() * noise
         with torch.autocast("cpu", torch.bfloat16):
-            rows = self.model["text_encoder"](tokens.input_ids)[0]
+            rows = self.model["text_encoder"](tokens)[0]
             predicted = self.model["unet"](noisy, t, rows).sample
         error = (predicted.float() - noise).square().mean((1, 2, 3))
-        ratio = self.signal[t] / (1 - self.signal[t])
-        return (error * ratio.clamp(max=SNR_CAP) / ratio.clamp(min=1e-8)).mean()
+        return (error * (1 - self.signal[t])).mean()
 
     def train(self) -> Path:
         """Run to the end, or on from the last checkpoint, and write the averaged weights."""
         average = Average(self.model, DECAY)
         checkpoint = Checkpoint(
-            BUILD / f"{self.name}.pt",
-            500,
+            self.checkpoint_path,
+            300,
             model=self.model,
             optimizer=self.optimizer,
             schedule=self.schedule,

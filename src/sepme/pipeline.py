@@ -76,6 +76,20 @@ class ErasedPipeline:
         """The active shifts, in name order."""
         return tuple(self._shifts[entry.shift] for entry in self.ledger.active)
 
+    def shift(self, name: str) -> ConceptShift:
+        """The shift of a concept, whether it is erased or restored at the moment.
+
+        Args:
+            name: The concept's name.
+
+        Returns:
+            The shift.
+
+        Raises:
+            NotErased: If this pipeline never held the concept.
+        """
+        return self._shifts[self.ledger.entry(name).shift]
+
     def erase(
         self, *shifts: ConceptShift, strength: float = 1.0, allow_interference: bool = False
     ) -> None:

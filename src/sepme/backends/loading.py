@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 from diffusers import DDIMScheduler, DiffusionPipeline
-from diffusers.utils import logging as diffusers_logging
-from transformers.utils import logging as transformers_logging
 
+from sepme.backends.quiet import quietly
 from sepme.backends.sidecar import Sidecar
 from sepme.backends.stable_diffusion import StableDiffusion
 from sepme.errors import BackendError
@@ -44,7 +39,7 @@ def load_backend(
         BackendError: If there is no such model or it is not of a known family.
     """
     here = not isinstance(model, (str, Path)) or offline or Path(model).is_dir()
-    with _quiet(bars=not here):
+    with quietly(bars=not here):
         if isinstance(model, (str, Path)):
             pipeline = _read(str(model), dtype or torch.float32, offline)
             sidecar = Sidecar.read(Path(model))
@@ -73,6 +68,7 @@ def _read(source: str, dtype: torch.dtype, offline: bool) -> Any:  # noqa: ANN40
             source,
             dtype=dtype,
             local_files_only=offline or local,
+            use_safetensors=True,
             safety_checker=None,
             requires_safety_checker=False,
         )
@@ -85,31 +81,3 @@ def _read(source: str, dtype: torch.dtype, offline: bool) -> Any:  # noqa: ANN40
         ) from error
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
-
-
-@contextmanager
-def _quiet(*, bars: bool) -> Iterator[None]:
-    """Load without the libraries' own remarks and, unless something is downloaded, their bars.
-
-    What the user has switched off stays off; every setting comes back on exit.
-    """
-    libraries = (diffusers_logging, transformers_logging)
-    before = [(lib, lib.get_verbosity(), lib.is_progress_bar_enabled()) for lib in libraries]
-    try:
-        for lib, _, shown in before:
-            lib.set_verbosity_error()
-            _show_bars(lib, shown and bars)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            warnings.simplefilter("ignore", DeprecationWarning)
-            yield
-    finally:
-        for lib, level, shown in before:
-            lib.set_verbosity(level)
-            _show_bars(lib, shown)
-
-
-def _show_bars(library: ModuleType, shown: bool) -> None:
-    with warnings.catch_warnings():  # an environment variable may have the last word on it
-        warnings.simplefilter("ignore", UserWarning)
-        (library.enable_progress_bar if shown else library.disable_progress_bar)()

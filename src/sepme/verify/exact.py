@@ -43,7 +43,7 @@ def erased_again(model: ErasedPipeline, name: str) -> Iterator[None]:
     """
     entry = model.ledger.entry(name)
     pairs = list(zip(model.shifts, (e.strength for e in model.ledger.active), strict=True))
-    pairs.append((model._shifts[entry.shift], entry.strength))
+    pairs.append((model.shift(name), entry.strength))
     before = {site: weight.clone() for site, weight in model.backend.live().items()}
     model.backend.write(compose(model.sites(), pairs))
     try:
@@ -199,10 +199,6 @@ def _count(images: int) -> str:
 
 def _fresh_fingerprint(model: ErasedPipeline) -> str:
     """Fingerprint of the weights as they are now, text encoder and tokenizer included."""
-    tokenizer = getattr(model.pipeline.tokenizer, "backend_tokenizer", None)
-    if tokenizer is not None:  # these settings only tell how it was called last
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
     return type(model.backend)(model.pipeline, model.backend.sidecar).fingerprint
 
 
