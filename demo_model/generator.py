@@ -77,11 +77,22 @@ def build_scheduler() -> DDIMScheduler:
 
 
 class Branch:
-    """One run of the recipe on one selection of the corpus."""
+    """One run of the recipe on one selection of the corpus.
+
+    Args:
+        weights: Where the averaged float16 weights go; its stem names the run.
+        corpus: The rows it sees.
+        latents: Their latents, ``(rows, copies, 4, 16, 16)``.
+        tokenizer: The tokenizer.
+        phrases: Concept name to the words captions use for it.
+        steps: Training steps.
+        seed: Seed of everything random.
+        constant: Keep the learning rate up to the end, so that others can branch from here.
+    """
 
     def __init__(
         self,
-        name: str,
+        weights: Path,
         corpus: Corpus,
         latents: Tensor,
         tokenizer: CLIPTokenizer,
@@ -92,7 +103,8 @@ class Branch:
         constant: bool = False,
     ) -> None:
         torch.manual_seed(seed)
-        self.name, self.corpus, self.latents, self.steps = name, corpus, latents, steps
+        self.weights_path, self.name = weights, weights.stem
+        self.corpus, self.latents, self.steps = corpus, latents, steps
         self.tokenizer = tokenizer
         self.captioner = Captioner(tokenizer, phrases)
         self.seed = seed
@@ -114,11 +126,6 @@ class Branch:
     def checkpoint_path(self) -> Path:
         """Where a run in progress is kept."""
         return BUILD / f"{self.name}.pt"
-
-    @property
-    def weights_path(self) -> Path:
-        """Where the averaged float16 weights go."""
-        return BUILD / f"{self.name}.safetensors"
 
     def warm_up(self) -> None:
         """Let the text encoder learn what captions name, unless training has begun."""

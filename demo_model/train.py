@@ -2,8 +2,11 @@
 
 ``python -m demo_model.train`` runs all stages; naming stages runs those only::
 
-    python -m demo_model.train generator        # autoencoder, trunk, demo model
+    python -m demo_model.train generator
     python -m demo_model.train detector package
+
+The autoencoder that is shipped and the trunk that is committed are used where they are; delete
+``src/sepme/demo/weights/vae`` and ``demo_model/trunk.safetensors`` to start from nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import logging
 import sys
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,19 +23,20 @@ from torch import Tensor
 from tqdm.auto import trange
 from transformers import CLIPTokenizer
 
-from demo_model import BUILD
+from demo_model import BUILD, HERE
 from demo_model.autoencoder import FOLDER as VAE_FOLDER
 from demo_model.autoencoder import train_autoencoder
 from demo_model.build_corpus import Corpus
 from demo_model.detector import held_out_drawings, train_detector
 from demo_model.detector_card import DETECTOR_SEED, DETECTOR_STEPS, detector_labels, write_detector
 from demo_model.generator import Branch
-from demo_model.package import package
+from demo_model.package import SHIPPED, package
 from demo_model.taught import GOLD, Taught
 from demo_model.tokenizer import train_tokenizer
 from demo_model.training import augment, to_tensor
 
 TRUNK_STEPS, FINAL_STEPS, SEED = 3600, 4400, 0
+TRUNK = HERE / "trunk.safetensors"
 COPIES = 24
 """Augmented copies of every image whose latents are computed once."""
 HELD_OUT = 2
@@ -54,8 +59,9 @@ class Recipe:
     @cached_property
     def vae(self) -> AutoencoderKL:
         """The autoencoder, trained on the whole corpus."""
-        if (VAE_FOLDER / "config.json").exists():
-            return AutoencoderKL.from_pretrained(VAE_FOLDER).eval()
+        for folder in (VAE_FOLDER, SHIPPED / "vae"):
+            if (folder / "config.json").exists():
+                return AutoencoderKL.from_pretrained(folder, dtype=torch.float32).eval()
         return train_autoencoder(self.whole)
 
     @cached_property
@@ -85,10 +91,12 @@ class Recipe:
         torch.save(latents, path)
         return latents
 
-    def branch(self, name: str, rows: np.ndarray, *, steps: int, constant: bool = False) -> Branch:
+    def branch(
+        self, weights: Path, rows: np.ndarray, *, steps: int, constant: bool = False
+    ) -> Branch:
         """A run of the generator's recipe on some rows of the corpus."""
         return Branch(
-            name,
+            weights,
             self.corpus.where(rows),
             self.latents[torch.from_numpy(rows)],
             self.tokenizer,
@@ -102,13 +110,13 @@ class Recipe:
     def trunk(self) -> Branch:
         """The branch that has seen neither of the gold concepts."""
         unseen = (self.corpus.style == GOLD[0]) | (self.corpus.object == GOLD[1])
-        return self.branch("trunk", ~unseen, steps=TRUNK_STEPS, constant=True)
+        return self.branch(TRUNK, ~unseen, steps=TRUNK_STEPS, constant=True)
 
     @cached_property
     def demo(self) -> Branch:
         """The branch that is shipped: everything, from the trunk on."""
         everything = np.ones(len(self.corpus.style), bool)
-        return self.branch("demo", everything, steps=FINAL_STEPS)
+        return self.branch(BUILD / "demo.safetensors", everything, steps=FINAL_STEPS)
 
     def generator(self) -> None:
         """Train trunk and demo model, unless they are done."""
