@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 MIN_SEPARABILITY = 0.05
 """Lowest separability at which a concept can be erased on its own (fraction, 0 to 1).
 
-Measured on the demo model, where concepts below it are not forgotten whatever the method is given
-(docs/experiments/separability.md). Another model may draw the line elsewhere.
+A guess until it is measured on the demo model (docs/experiments/separability.md). Another model may
+draw the line elsewhere.
 """
 
 _MAX_COLLIDING = 3
