@@ -25,6 +25,7 @@ def package(branch: Branch, vae: AutoencoderKL, taught: Taught, folder: Path = S
         folder: Where to.
     """
     branch.start_from(branch.weights_path)
+    vae.register_to_config(_name_or_path="sepme-demo")  # else the path it was built in
     pipeline = StableDiffusionPipeline(
         vae=vae.half(),
         text_encoder=branch.model["text_encoder"].half(),
