@@ -8,13 +8,12 @@ Every fit seed is verified with image seeds of its own; rates are pooled over fi
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import environment, parser, show
+from harness import parser, show
 
 import sepme
 from sepme.metrics import wilson
@@ -96,10 +95,7 @@ def main() -> None:
         for row in measure(model, names, seed=seed, images=chosen.images)
     ]
     lines = pooled(rows)
-    if chosen.out:
-        record = {"rows": lines, "environment": environment()}
-        chosen.out.write_text(json.dumps(record, indent=1) + "\n")
-    show(lines, as_json=chosen.json)
+    show(lines, as_json=chosen.json, out=chosen.out)
 
 
 if __name__ == "__main__":

@@ -95,10 +95,13 @@ def environment() -> dict[str, Any]:
     }
 
 
-def show(rows: Sequence[Row], *, as_json: bool) -> None:
-    """Print the rows: one JSON object, or a small table."""
+def show(rows: Sequence[Row], *, as_json: bool, out: Path | None = None) -> None:
+    """Print the rows, one JSON object or a small table, and write the object to ``out``."""
+    record = json.dumps({"rows": list(rows), "environment": environment()}, indent=1)
+    if out:
+        out.write_text(record + "\n")
     if as_json:
-        print(json.dumps({"rows": list(rows), "environment": environment()}, indent=1))
+        print(record)
         return
     columns = list(dict.fromkeys(key for line in rows for key in line))
     cells = [columns, *([_cell(line.get(column)) for column in columns] for line in rows)]

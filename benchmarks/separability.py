@@ -9,12 +9,11 @@ concept is no longer forgotten, which is what ``sepme.plan.MIN_SEPARABILITY`` st
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from harness import environment, parser, show
+from harness import parser, show
 
 import sepme
 from sepme.core.concept import Concept
@@ -75,10 +74,7 @@ def main() -> None:
     model = sepme.load("demo")
     taught = {concept.name: concept for concept in sepme.demo.concepts()}
     rows = [row for name in TARGETS for row in measure(model, taught[name], chosen.images)]
-    if chosen.out:
-        record = {"rows": rows, "environment": environment()}
-        chosen.out.write_text(json.dumps(record, indent=1) + "\n")
-    show(rows, as_json=chosen.json)
+    show(rows, as_json=chosen.json, out=chosen.out)
 
 
 if __name__ == "__main__":

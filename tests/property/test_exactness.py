@@ -97,7 +97,7 @@ def test_noise_on_listed_prompts_is_unchanged_by_any_sum_of_other_shifts(
         for some in subsets(rest)[1:] if k == 0 else [rest]:
             assert (noise_of(model, prompts, list(some)) - before).abs().max() < 1e-5
         moved = (noise_of(model, prompts, [shifts[k]]) - before).abs().flatten(1).amax(1)
-        assert moved[0] > 1e-4  # the target is hit, ten times what the others may move
+        assert moved[0] > 1e-3  # the target is hit
         assert moved[1:].max() < 1e-5  # blank and watermarks are not
 
 
