@@ -22,27 +22,14 @@ def write_atomic(path: Path, data: bytes) -> None:
     """
     temporary = path.with_name(f".{uuid4().hex}{TEMPORARY_SUFFIX}")
     try:
-        write_durable(temporary, data)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
-
-
-def write_durable(path: Path, data: bytes) -> None:
-    """Write a file and wait until its content is on the disk.
-
-    Args:
-        path: The file; overwritten.
-        data: Its content.
-
-    Raises:
-        OSError: If the disk is full or the folder is not writable.
-    """
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def sync_folder(path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sepme.core.entry import Entry
 from sepme.errors import ShiftFileError
-from sepme.io.atomic import sync_folder, write_durable
+from sepme.io.atomic import TEMPORARY_SUFFIX, sync_folder, write_atomic
 
 if TYPE_CHECKING:
     from sepme.core.shift import ConceptShift
@@ -24,7 +24,8 @@ class ShiftStore:
     """A folder with one file per ledger entry.
 
     A shift is first staged beside the file it will replace, under a name that holds its digest;
-    which staged files count is decided by the ledger alone.
+    which staged files count is decided by the ledger alone. A staged file is always whole: one
+    that is torn could stand before the good file of a shift that is erased a second time.
 
     Attributes:
         folder: The folder.
@@ -60,8 +61,7 @@ class ShiftStore:
         from sepme.io.shift_file import shift_bytes
 
         for shift in shifts:
-            write_durable(self._staged(shift.name, shift.digest), shift_bytes(shift))
-        sync_folder(self.folder)
+            write_atomic(self._staged(shift.name, shift.digest), shift_bytes(shift))
 
     def publish(self, entries: Iterable[Entry]) -> None:
         """Move staged files that belong to an entry into place and delete the others.
@@ -79,8 +79,8 @@ class ShiftStore:
             if path in staged:
                 path.replace(self.path(entry.name))
                 staged.remove(path)
-        for path in staged:
-            path.unlink()
+        for path in (*staged, *self.folder.glob(f".*{TEMPORARY_SUFFIX}")):
+            path.unlink(missing_ok=True)
         sync_folder(self.folder)
 
     def load(self, entry: Entry) -> ConceptShift:
@@ -98,7 +98,10 @@ class ShiftStore:
         from sepme.io.shift_file import load_shift
 
         staged, path = self._staged(entry.name, entry.shift), self.path(entry.name)
-        shift = load_shift(staged if staged.exists() else path)
+        try:
+            return load_shift(staged)
+        except ShiftFileError:  # the usual case: it has been moved into place
+            shift = load_shift(path)
         if shift.digest != entry.shift:
             raise ShiftFileError(
                 f"{path} holds shift {shift.digest[:16]}, but the ledger lists {entry.shift[:16]}. "

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import random
+import stat
 import time
 from collections.abc import Callable
 from itertools import count
@@ -145,3 +146,27 @@ def test_kill_at_each_step(
         "ledger.json",
     ]
     assert LedgerDir(tmp_path).shift("a").digest == digest
+
+
+def test_a_torn_write_does_not_hide_the_good_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shift that is erased a second time is written under the digest that is already listed."""
+    ledger_dir, shift = LedgerDir.create(tmp_path, base=BASE, model="toy"), make_shift("a")
+    ledger_dir.erase(shift)
+
+    def tear(handle: int) -> None:
+        if stat.S_ISREG(os.fstat(handle).st_mode):
+            os.ftruncate(handle, 3)
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", tear)
+        patch.setattr(Path, "unlink", lambda *_, **__: None)  # the dead tidy nothing up
+        with pytest.raises(Killed):
+            ledger_dir.erase(shift)
+    assert list(tmp_path.rglob("*.tmp"))
+    reopened = LedgerDir(tmp_path)
+    assert reopened.shift("a").digest == shift.digest
+    reopened.restore("a")
+    assert not list(tmp_path.rglob("*.tmp"))
