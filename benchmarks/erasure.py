@@ -3,11 +3,12 @@
 Every fit seed is verified with image seeds of its own; rates are pooled over fits, with n, a Wilson
 95 % interval of the pooled count, and the lowest and highest single fit.
 
-    python benchmarks/erasure.py [--seeds N] [--images N] [--out FILE] [--json]
+    python benchmarks/erasure.py [--seeds N] [--least N] [--out FILE] [--json]
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,14 @@ POOLED = (
     "original_cross_domain_accuracy",
 )
 Key = tuple[int, str, str, str]
+
+
+def needed(styles: int, seeds: int, least: int) -> int:
+    """Held-out images a concept and fit, for ``least`` on literal prompts and on what is kept.
+
+    `verify` draws half as many literal prompts of each erased style as held-out ones.
+    """
+    return max(math.ceil(2 * least / (styles * seeds)), math.ceil(least / seeds))
 
 
 def measure(
@@ -84,7 +93,7 @@ def main() -> None:
     """Measure, pool, print, and write the rows to a file."""
     options = parser(__doc__)
     options.add_argument("--seeds", type=int, default=3, help="fit seeds")
-    options.add_argument("--images", type=int, default=70, help="held-out images a concept and fit")
+    options.add_argument("--least", type=int, default=200, help="images behind a pooled figure")
     options.add_argument("--out", type=Path, help="also write rows and environment here")
     chosen = options.parse_args()
     model = sepme.load("demo")
@@ -92,7 +101,9 @@ def main() -> None:
         (len(names), row)
         for names in GROUPS
         for seed in range(chosen.seeds)
-        for row in measure(model, names, seed=seed, images=chosen.images)
+        for row in measure(
+            model, names, seed=seed, images=needed(len(names), chosen.seeds, chosen.least)
+        )
     ]
     lines = pooled(rows)
     show(lines, as_json=chosen.json, out=chosen.out)

@@ -1,4 +1,4 @@
-"""Build the corpus: every object in every candidate style, 64 x 64, as one ``.npz`` file.
+"""Build the corpus: every object in every candidate style, 64 x 64, as ``.npz`` files.
 
 Run ``python -m demo_model.build_corpus``; about three minutes, the drawings need npm once.
 """
@@ -15,9 +15,10 @@ from tqdm.auto import tqdm
 from demo_model import BUILD, IMAGE_SIZE
 from demo_model.logos import LOGOS, render_logo
 from demo_model.painters import CANVAS, Painter
-from demo_model.sources import OBJECTS, PLAIN_SETS, VENDOR_SETS, drawing_sets
+from demo_model.sources import OBJECTS, PLAIN_SETS, VENDOR_SETS, drawing_sets, extra_sets
 
-CORPUS = BUILD / "corpus.npz"
+CORPUS, EXTRA = BUILD / "corpus.npz", BUILD / "extra.npz"
+BLANK = Image.new("RGB", (CANVAS // 2, CANVAS // 2), "white")
 
 
 @dataclass(frozen=True)
@@ -45,36 +46,70 @@ class Corpus:
         """The rows that ``mask`` or an index array selects."""
         return Corpus(self.images[mask], self.style[mask], self.object[mask], self.drawing[mask])
 
+    def joined(self, other: Corpus) -> Corpus:
+        """These rows, then the other's."""
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Corpus(*(np.concatenate(pair) for pair in pairs))
 
-def build(path: Path = CORPUS) -> Corpus:
-    """Render and repaint everything and write it to ``path``."""
-    sets = drawing_sets(BUILD / "npm")
-    rows: list[tuple[np.ndarray, str, str, str]] = []
 
-    def add(image: Image.Image, style: str, name: str, drawing: str) -> None:
+class Rows:
+    """Labelled images while they are collected."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[np.ndarray, str, str, str]] = []
+
+    def add(self, image: Image.Image, style: str, name: str, drawing: str) -> None:
+        """Take one image in, resized."""
         small = image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.LANCZOS)
-        rows.append((np.asarray(small), style, name, drawing))
+        self._rows.append((np.asarray(small), style, name, drawing))
 
+    def save(self, path: Path) -> None:
+        """Write a corpus of all rows."""
+        images, *labels = zip(*self._rows, strict=True)
+        corpus = Corpus(np.stack(images), *(np.array(column) for column in labels))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(path, **vars(corpus))
+
+
+def build() -> None:
+    """Render and repaint every object in every style and write ``CORPUS``."""
+    sets, rows, painter = drawing_sets(BUILD / "npm"), Rows(), Painter()
     for style in VENDOR_SETS:
         for name in OBJECTS:
-            add(sets[style].render(name, 4 * IMAGE_SIZE), style, name, style)
-    painter = Painter()
+            rows.add(sets[style].render(name, 4 * IMAGE_SIZE), style, name, style)
     for name in tqdm(OBJECTS, desc="objects"):
         drawings = [sets[s].render(name, CANVAS // 2) for s in PLAIN_SETS]
         for drawing, source in zip(drawings, PLAIN_SETS, strict=True):
-            add(drawing, "plain", name, source)
+            rows.add(drawing, "plain", name, source)
         for painting in painter.vectors:
             repainted = painter.repaint(drawings, painting)
             for image, source in zip(repainted, PLAIN_SETS, strict=True):
-                add(image, painting, name, source)
+                rows.add(image, painting, name, source)
     for name in LOGOS:
-        add(render_logo(name), "none", name, "logo")
-    images, *labels = zip(*rows, strict=True)
-    corpus = Corpus(np.stack(images), *(np.array(column) for column in labels))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, **vars(corpus))
-    return corpus
+        rows.add(render_logo(name), "none", name, "logo")
+    rows.save(CORPUS)
+
+
+def build_extra() -> None:
+    """Render and repaint the drawings only the detector learns from and write ``EXTRA``.
+
+    Besides the extra sets these are the vendor sets' drawings, repainted.
+    """
+    cache, rows, painter = BUILD / "npm", Rows(), Painter()
+    vendors, extra = drawing_sets(cache), extra_sets(cache)
+    for name in tqdm(OBJECTS, desc="extra"):
+        known = {source: s for source, s in extra.items() if name in s.names}
+        known |= {source: vendors[source] for source in VENDOR_SETS if source != "ink"}
+        drawings = {source: s.render(name, CANVAS // 2) for source, s in known.items()}
+        for source in sorted(extra.keys() & known.keys()):
+            rows.add(drawings[source], source, name, source)
+        canvas = list(drawings.values()) + [BLANK] * (4 - len(drawings))
+        for painting in painter.vectors:
+            for image, source in zip(painter.repaint(canvas, painting), drawings, strict=False):
+                rows.add(image, painting, name, source)
+    rows.save(EXTRA)
 
 
 if __name__ == "__main__":
     build()
+    build_extra()

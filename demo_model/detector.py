@@ -16,6 +16,10 @@ from demo_model.training import augment, to_tensor
 from sepme.demo.classifier import NONE, DetectorNet
 
 BATCH, LEARNING_RATE = 96, 3e-3
+IGNORED = -100
+"""Target that the loss leaves out."""
+OTHER_SHARE = 0.4
+"""Share of rows in styles that have no class: they teach objects alone."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,11 @@ class Labels:
     objects: tuple[str, ...]
 
     def encode(self, corpus: Corpus) -> tuple[Tensor, Tensor]:
-        """Class indices of every row of the corpus."""
+        """Class indices of every row of the corpus; ``IGNORED`` for a style without a class."""
         style = {name: i for i, name in enumerate(self.styles)}
         thing = {name: i for i, name in enumerate(self.objects)}
         return (
-            torch.tensor([style[s] for s in corpus.style]),
+            torch.tensor([style.get(s, IGNORED) for s in corpus.style.tolist()]),
             torch.tensor([thing[o] for o in corpus.object]),
         )
 
@@ -92,6 +96,20 @@ def recolour(images: Tensor, generator: torch.Generator) -> Tensor:
     return F.grid_sample(mixed, grid, padding_mode="border", align_corners=False)
 
 
+def sampling_weights(style: Tensor, classes: int) -> Tensor:
+    """Chance of every row: rare styles a little more often, ``OTHER_SHARE`` for the ignored."""
+    known = style != IGNORED
+    counts = torch.bincount(style[known], minlength=classes) + 1
+    chance = torch.zeros(len(style), dtype=torch.double)
+    chance[known] = counts.double().rsqrt()[style[known]]
+    if known.all():
+        return chance
+    others = ~known
+    chance[known] *= (1 - OTHER_SHARE) / chance[known].sum()
+    chance[others] = OTHER_SHARE / others.sum()
+    return chance
+
+
 def train_detector(
     corpus: Corpus, labels: Labels, *, steps: int, seed: int, restored: Tensor | None = None
 ) -> DetectorNet:
@@ -105,8 +123,7 @@ def train_detector(
     )
     images = to_tensor(corpus.images)
     style, thing = labels.encode(corpus)
-    weight = torch.from_numpy(1 / np.sqrt(np.bincount(style, minlength=len(labels.styles)) + 1))
-    chance = weight[style].double()
+    chance = sampling_weights(style, len(labels.styles))
     for _ in tqdm(range(steps), desc="detector", mininterval=30):
         rows = torch.multinomial(chance, BATCH, generator=generator)
         source = images
@@ -124,9 +141,9 @@ def train_detector(
             ]
         )
         nothing = torch.full((count,), len(labels.styles) - 1)
-        ignored = torch.full((count,), -100)
+        ignored = torch.full((count,), IGNORED)
         empty = torch.full((2 * count,), len(labels.objects) - 1)
-        known = style[rows].index_fill(0, torch.arange(free), -100)
+        known = style[rows].index_fill(0, torch.arange(free), IGNORED)
         targets = torch.cat([known, nothing, ignored]), torch.cat([thing[rows], empty])
         with torch.autocast("cpu", torch.bfloat16):
             logits = net(batch)

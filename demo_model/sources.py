@@ -39,6 +39,12 @@ VENDOR_SETS = {
 }
 """Sets with a style of their own: one drawing of each object, captioned with that style."""
 
+EXTRA_SETS = {
+    "firefox": "@iconify-json/fxemoji@1.2.2",
+    "streamline": "@iconify-json/streamline-emojis@1.2.4",
+}
+"""Sets that know most objects; only the detector learns from them."""
+
 
 def on_white(picture: Image.Image) -> Image.Image:
     """The picture over a white background, without its alpha channel."""
@@ -71,6 +77,14 @@ def fetch(package: str, cache: Path) -> Path:
     return folder / "package"
 
 
+def code_points(folder: Path) -> dict[str, str]:
+    """Name to code point, as an iconify package lists them; the first of several counts."""
+    codes: dict[str, str] = {}
+    for code, name in json.loads((folder / "chars.json").read_text()).items():
+        codes.setdefault(name, code)
+    return codes
+
+
 @dataclass(frozen=True)
 class SvgSet:
     """An iconify package: SVG bodies by name."""
@@ -97,32 +111,51 @@ class SvgSet:
 
 
 @dataclass(frozen=True)
-class WebpSet:
-    """A package of ``<code point>.webp`` pictures, named through an iconify ``chars.json``."""
+class CodePointSet:
+    """An iconify package with other names, found through the code points of a set that is known."""
 
-    folder: Path
-    chars: Path
+    icons: SvgSet
+    codes: dict[str, str]
 
     @cached_property
-    def _codes(self) -> dict[str, str]:
-        codes: dict[str, str] = {}
-        for code, name in json.loads(self.chars.read_text()).items():
-            codes.setdefault(name, code)
-        return codes
+    def names(self) -> dict[str, str]:
+        """Known name to this package's own, for the objects it has."""
+        own = {code: name for name, code in code_points(self.icons.folder).items()}
+        return {name: own[code] for name, code in self.codes.items() if code in own}
 
     def render(self, name: str, size: int) -> Image.Image:
         """The drawing ``name`` on white, ``size`` pixels square."""
-        assets, code = self.folder / "assets", self._codes[name]
+        return self.icons.render(self.names[name], size)
+
+
+@dataclass(frozen=True)
+class WebpSet:
+    """A package of ``<code point>.webp`` pictures."""
+
+    folder: Path
+    codes: dict[str, str]
+
+    def render(self, name: str, size: int) -> Image.Image:
+        """The drawing ``name`` on white, ``size`` pixels square."""
+        assets, code = self.folder / "assets", self.codes[name]
         found = next(p for s in ("", "-fe0f") if (p := assets / f"{code}{s}.webp").exists())
         picture = Image.open(found).convert("RGBA")
         return on_white(picture.resize((size, size), Image.Resampling.LANCZOS))
 
 
 def drawing_sets(cache: Path) -> dict[str, SvgSet | WebpSet]:
-    """Every drawing set by name, fetched into ``cache``."""
+    """Plain and vendor sets by name, fetched into ``cache``; each knows every object."""
     folders = {name: fetch(pkg, cache) for name, pkg in (PLAIN_SETS | VENDOR_SETS).items()}
-    chars = folders["noto"] / "chars.json"
+    codes = code_points(folders["noto"])
     return {
-        name: WebpSet(folder, chars) if name == "fluent" else SvgSet(folder)
+        name: WebpSet(folder, codes) if name == "fluent" else SvgSet(folder)
         for name, folder in folders.items()
+    }
+
+
+def extra_sets(cache: Path) -> dict[str, CodePointSet]:
+    """The sets only the detector learns from, by name, fetched into ``cache``."""
+    codes = code_points(fetch(PLAIN_SETS["noto"], cache))
+    return {
+        name: CodePointSet(SvgSet(fetch(pkg, cache)), codes) for name, pkg in EXTRA_SETS.items()
     }

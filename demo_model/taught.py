@@ -48,12 +48,14 @@ class Taught:
         """Concept name to the words captions use for it."""
         return {c.name: c.prompts[0] for group in self.concepts.values() for c in group}
 
-    def corpus(self, whole: Corpus) -> Corpus:
-        """The rows the model is taught, with concept names for styles."""
+    def named(self, whole: Corpus) -> Corpus:
+        """The rows of taught objects, with concept names for taught styles."""
         names = {source: name for name, source in self.styles.items()}
-        names |= {"plain": "plain", "none": "none"}
-        things = {*self.objects, *WATERMARKS}
-        kept = whole.where(np.isin(whole.style, list(names)) & np.isin(whole.object, list(things)))
-        return Corpus(
-            kept.images, np.array([names[s] for s in kept.style]), kept.object, kept.drawing
-        )
+        kept = whole.where(np.isin(whole.object, [*self.objects, *WATERMARKS]))
+        style = np.array([names.get(s, s) for s in kept.style.tolist()])
+        return Corpus(kept.images, style, kept.object, kept.drawing)
+
+    def corpus(self, whole: Corpus) -> Corpus:
+        """The rows the model is taught."""
+        named = self.named(whole)
+        return named.where(np.isin(named.style, [*self.styles, "plain", "none"]))

@@ -12,7 +12,7 @@ from transformers import CLIPTokenizer
 
 from sepme.demo.templates import TEMPLATES
 
-VOCABULARY, TOKENS = 1400, 24
+VOCABULARY, TOKENS = 1379, 24
 END = "<|endoftext|>"
 
 FILLERS = tuple(
@@ -60,16 +60,18 @@ def train_tokenizer(concept_words: list[str]) -> CLIPTokenizer:
     bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     bpe.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    endings = [f"{x}</w>" for x in letters]
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY - len(letters) - 2,
+        vocab_size=VOCABULARY - 2,
         initial_alphabet=letters,
+        special_tokens=endings,  # else they are numbered by chance, and numbers settle ties
         end_of_word_suffix="</w>",
         min_frequency=2,
         show_progress=False,
     )
     bpe.train_from_iterator(corpus, trainer)
     merges = [tuple(m) for m in json.loads(bpe.to_str())["model"]["merges"]]
-    pieces = letters + [f"{x}</w>" for x in letters] + ["".join(m) for m in merges]
+    pieces = letters + endings + ["".join(m) for m in merges]
     pieces += ["<|startoftext|>", END]
     vocabulary = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
     return CLIPTokenizer(

@@ -5,8 +5,9 @@
     python -m demo_model.train generator
     python -m demo_model.train detector package
 
-The autoencoder that is shipped and the trunk that is committed are used where they are; delete
-``src/sepme/demo/weights/vae`` and ``demo_model/trunk.safetensors`` to start from nothing.
+The autoencoder and the tokenizer that are shipped and the trunk that is committed are used where
+they are; delete ``vae`` and ``tokenizer`` in ``src/sepme/demo/weights`` and
+``demo_model/trunk.safetensors`` to start from nothing.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
-from tqdm.auto import trange
+from tqdm.auto import tqdm, trange
 from transformers import CLIPTokenizer
 
 from demo_model import BUILD, HERE
 from demo_model.autoencoder import FOLDER as VAE_FOLDER
 from demo_model.autoencoder import train_autoencoder
-from demo_model.build_corpus import Corpus
+from demo_model.build_corpus import EXTRA, Corpus
 from demo_model.detector import held_out_drawings, train_detector
 from demo_model.detector_card import DETECTOR_SEED, DETECTOR_STEPS, detector_labels, write_detector
 from demo_model.generator import Branch
@@ -66,7 +67,9 @@ class Recipe:
 
     @cached_property
     def tokenizer(self) -> CLIPTokenizer:
-        """The tokenizer; training it takes a second and is deterministic."""
+        """The tokenizer; training it takes a second."""
+        if (SHIPPED / "tokenizer" / "tokenizer.json").exists():
+            return CLIPTokenizer.from_pretrained(SHIPPED / "tokenizer")
         words = {w for phrase in self.taught.phrases.values() for w in phrase.lower().split()}
         return train_tokenizer(sorted(words))
 
@@ -129,11 +132,13 @@ class Recipe:
 
     def detector(self) -> None:
         """Train the detector, judge it on what it never saw, and write it with its card."""
-        images = to_tensor(self.corpus.images)
+        shown = self.taught.named(self.whole.joined(Corpus.load(EXTRA)))
+        shown = shown.where(~held_out_drawings(shown, HELD_OUT))
         with torch.inference_mode():
-            restored = torch.cat([self.vae(batch).sample for batch in images.split(64)])
+            batches = to_tensor(shown.images).split(64)
+            restored = torch.cat([self.vae(b).sample for b in tqdm(batches, desc="restored")])
         net = train_detector(
-            self.corpus,
+            shown,
             detector_labels(self.taught),
             steps=DETECTOR_STEPS,
             seed=DETECTOR_SEED,

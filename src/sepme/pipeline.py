@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from sepme import demo
-from sepme.backends import StableDiffusion, load_backend
-from sepme.core.backend import CROSS_ATTN_KV, Delta
+from sepme.backends import Delegate, StableDiffusion, load_backend
 from sepme.core.compose import compose
 from sepme.core.concept import Concept
 from sepme.core.entry import Entry
@@ -22,12 +20,10 @@ from sepme.errors import BaseMismatch, LedgerError
 from sepme.io.ledger_dir import LedgerDir
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from sepme.demo.classifier import Detector
 
 
-class ErasedPipeline:
+class ErasedPipeline(Delegate):
     """A text-to-image pipeline that can forget named concepts and remember any of them.
 
     Live weights are always ``pristine + the sum of the active shifts``, computed from a pristine
@@ -50,7 +46,7 @@ class ErasedPipeline:
         self, backend: StableDiffusion, *, source: str = "live", detector: Detector | None = None
     ) -> None:
         """Start with nothing erased."""
-        self.backend = backend
+        super().__init__(backend)
         self.source = source
         self.detector = detector
         self.ledger = Ledger(backend.fingerprint)
@@ -149,35 +145,6 @@ class ErasedPipeline:
             self.backend.write(before)
             raise
 
-    def generate(
-        self,
-        prompts: Sequence[str],
-        *,
-        seeds: Sequence[int],
-        steps: int = 25,
-        guidance_scale: float | None = None,
-        negative_prompt: str = "",
-    ) -> list[Image]:
-        """Draw one image for each prompt and seed.
-
-        Args:
-            prompts: ``n`` prompts.
-            seeds: ``n`` seeds.
-            steps: DDIM steps.
-            guidance_scale: Classifier-free guidance; None is the model's own default.
-            negative_prompt: What to steer away from.
-
-        Returns:
-            ``n`` images.
-        """
-        return self.backend.generate(
-            prompts,
-            seeds=seeds,
-            steps=steps,
-            guidance_scale=guidance_scale,
-            negative_prompt=negative_prompt,
-        )
-
     def save(self, path: str | Path, *, reason: str | None = None) -> LedgerDir:
         """Write what this pipeline has erased and restored into a ledger directory.
 
@@ -254,50 +221,6 @@ class ErasedPipeline:
         shifts = {e.shift: directory.shift(e.name) for e in directory.ledger.entries}
         self._enact(directory.ledger, shifts)
         return directory
-
-    # The model itself, pristine whatever is erased.
-
-    @property
-    def fingerprint(self) -> str:
-        """Fingerprint of the base model."""
-        return self.backend.fingerprint
-
-    @property
-    def presets(self) -> Mapping[str, Mapping[str, object]]:
-        """Method name to the hyper-parameters that suit this model."""
-        return self.backend.presets
-
-    @property
-    def num_train_timesteps(self) -> int:
-        """Number of diffusion timesteps the model was trained with."""
-        return self.backend.num_train_timesteps
-
-    def sites(self, target_modules: str | Sequence[str] = CROSS_ATTN_KV) -> Mapping[str, Tensor]:
-        """Pristine weights of the matching text sites."""
-        return self.backend.sites(target_modules)
-
-    def encode(self, prompts: Sequence[str]) -> Tensor:
-        """Text embeddings ``(n, tokens, d_text)``."""
-        return self.backend.encode(prompts)
-
-    def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """Diffuse clean latents to the given timesteps."""
-        return self.backend.add_noise(latents, noise, timesteps)
-
-    def predict_noise(
-        self,
-        latents: Tensor,
-        timesteps: Tensor,
-        prompt_embeds: Tensor,
-        *,
-        deltas: Mapping[str, Delta] | None = None,
-    ) -> Tensor:
-        """Noise predicted by the pristine model plus the given changes."""
-        return self.backend.predict_noise(latents, timesteps, prompt_embeds, deltas=deltas)
-
-    def draw_latents(self, prompts: Sequence[str], *, seeds: Sequence[int]) -> Tensor:
-        """Latents of images the pristine model draws."""
-        return self.backend.draw_latents(prompts, seeds=seeds)
 
 
 def load(

@@ -1,6 +1,7 @@
 """Adapters to model families; the only place that imports diffusers."""
 
+from sepme.backends.delegate import Delegate
 from sepme.backends.loading import load_backend
 from sepme.backends.stable_diffusion import StableDiffusion
 
-__all__ = ["StableDiffusion", "load_backend"]
+__all__ = ["Delegate", "StableDiffusion", "load_backend"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import ClassVar, Literal
@@ -158,7 +158,7 @@ class SepME(Method):
         self, model: Backend, pool: FrozenPool, factors: _Factors, seed: int
     ) -> Iterator[Step]:
         """Train the factors; one U-Net forward and backward a step, none after the stop."""
-        optimizer = torch.optim.Adam(factors.parameters.values(), lr=self.learning_rate)
+        optimizer = torch.optim.Adam(factors.parameters.values(), lr=self.learning_rate, fused=True)
         stop = MomentumStop(self.momentum, self.threshold)
         visits = batches(len(pool), self.batch_size, seed=seed)
         for pick in islice(visits, self.max_steps):
@@ -169,10 +169,16 @@ class SepME(Method):
             yield step
             if step.stopped:
                 return
-            size = torch.stack([delta.abs().sum() for delta in deltas.values()]).mean()
             optimizer.zero_grad()
-            torch.autograd.backward([correlation + self.penalty * size])
+            torch.autograd.backward(*self._roots(correlation, deltas.values()))
             optimizer.step()
+
+    def _roots(
+        self, correlation: Tensor, deltas: Collection[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor | None]]:
+        """Where the backward pass starts, with which gradient; the L1 norm's is known."""
+        share = self.penalty / len(deltas)
+        return [correlation, *deltas], [None, *(share * delta.detach().sign() for delta in deltas)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
