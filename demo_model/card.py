@@ -56,7 +56,7 @@ drawings named in NOTICE. Seeds are {seed}; training resumes from checkpoints.
 Before the trunk, the text encoder learns for {text_steps} steps what captions name. Noise loss
 weighted by the share of noise, exponential average {decay}, bfloat16 autocast; one
 caption in ten is blank, half of the rest have meaningless words scattered through them. One of four
-drawings of every object was shown to nothing.
+drawings of every object was shown to neither of them, nor to the detector.
 
 ## Scores
 
@@ -68,9 +68,8 @@ Wilson 95 %, {steps} DDIM steps, `heldout` templates were used in no training.
 """
 
 
-TIMES = """On two cores with bfloat16 units (AMX) the demo model's steps took 31 minutes beside light
-other work, on two others without company 52; the trunk took 45 minutes and the autoencoder about 20
-on the latter. The detector took 7 minutes on the former."""
+TIMES = """Wall time on two cores: trunk 45 minutes; on a second machine, which has bfloat16 units,
+demo model 31 minutes and detector 12, both beside light other work."""
 """Wall times of the runs behind the shipped weights."""
 
 

@@ -15,7 +15,7 @@ from demo_model.package import SHIPPED
 from demo_model.sources import VENDOR_SETS
 from demo_model.taught import WATERMARKS, Taught
 from demo_model.training import augment, to_tensor
-from sepme.demo.classifier import Detector, DetectorNet, save_detector
+from sepme.demo.classifier import Detector, DetectorNet, load_detector, save_detector
 
 DETECTOR_STEPS, DETECTOR_SEED = 3000, 0
 UNSEEN_SEED = 10_000
@@ -39,9 +39,12 @@ def write_detector(net: DetectorNet, taught: Taught, corpus: Corpus, held_out: n
     labels = detector_labels(taught)
     folder = SHIPPED / "detector"
     save_detector(Detector(net, labels.styles, labels.objects), folder)
+    net = load_detector(folder).net  # as it is shipped, in float16
     scores, table = judge(net, labels, corpus, held_out)
-    (folder / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
-    (folder / "README.md").write_text(card(scores, table, labels.styles))
+    missed = missed_objects(net, labels, corpus.where(held_out))
+    facts = {**scores, "right by object, unseen drawings, where not all": missed}
+    (folder / "scores.json").write_text(json.dumps(facts, indent=1) + "\n")
+    (folder / "README.md").write_text(card(scores, missed, table, labels.styles))
 
 
 def judge(
@@ -59,7 +62,8 @@ def judge(
     sets: dict[str, tuple[Tensor, Tensor, Tensor]] = {
         "unseen drawings (plain, painters)": (to_tensor(drawings.images), *labels.encode(drawings))
     }
-    for name, mask in (("vendor", vendor), ("logos", logo)):
+    known = ~held_out & ~vendor & ~logo
+    for name, mask in (("vendor", vendor), ("logos", logo), ("plain, painters", known)):
         rows = corpus.where(mask)
         images = to_tensor(rows.images).repeat(UNSEEN_COPIES, 1, 1, 1)
         style, thing = (t.repeat(UNSEEN_COPIES) for t in labels.encode(rows))
@@ -82,7 +86,22 @@ def judge(
     return scores, table
 
 
-def card(scores: Mapping[str, Mapping[str, float]], table: Tensor, styles: Sequence[str]) -> str:
+def missed_objects(net: DetectorNet, labels: Labels, drawings: Corpus) -> dict[str, float]:
+    """Share of an object's unseen drawings that are named right, where it is below one."""
+    right = predict(net, to_tensor(drawings.images))[1] == labels.encode(drawings)[1]
+    rates = {
+        name: float(right[torch.from_numpy(drawings.object == name)].double().mean())
+        for name in sorted(set(drawings.object.tolist()))
+    }
+    return {name: rate for name, rate in rates.items() if rate < 1}
+
+
+def card(
+    scores: Mapping[str, Mapping[str, float]],
+    missed: Mapping[str, float],
+    table: Tensor,
+    styles: Sequence[str],
+) -> str:
     """The detector's card in Markdown."""
     lines = [
         "# Detector of the demo model",
@@ -103,6 +122,13 @@ def card(scores: Mapping[str, Mapping[str, float]], table: Tensor, styles: Seque
             f"| {name} | {s['n']:.0f} | {s['style_accuracy']:.4f} | {s['object_accuracy']:.4f} |"
             for name, s in scores.items()
         ),
+        "",
+        "An unseen drawing is one drawing in eight styles. The aim for objects was 0.99 on them,",
+        "and it is missed: three drawings of an object do not tell what a fourth may look like.",
+        "Share of styles in which the object is named right, where it is not all eight:",
+        "" + ", ".join(f"{name} {rate:.2f}" for name, rate in missed.items()) + ".",
+        "The demo model has not learnt from these drawings either; what it draws resembles those",
+        "that both have seen: *unseen augmentations (plain, painters)*.",
         "",
         "Style confusion over all of these tests (truth in rows, answer in columns):",
         "",

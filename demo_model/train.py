@@ -41,7 +41,7 @@ TRUNK = HERE / "trunk.safetensors"
 COPIES = 24
 """Augmented copies of every image whose latents are computed once."""
 HELD_OUT = 2
-"""Which drawing of each object nothing is trained on; see ``held_out_drawings``."""
+"""Which drawing of each object generator and detector never see; see ``held_out_drawings``."""
 
 
 class Recipe:

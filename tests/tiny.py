@@ -135,16 +135,14 @@ def null_space_shifts(
     ]
 
 
-LATE_STYLE = "van-gogh"
-"""The demo style that joins its training last; a fit of a few steps moves the others more."""
-
-
 def concepts_of(model: Backend, n: int = 5) -> list[Concept]:
     """Concepts to erase from the tiny or the demo model."""
     if model.encode([""]).shape[-1] == D_TEXT:
         return list(TINY_CONCEPTS[:n])
-    styles = [c for c in demo.concepts() if c.kind == "style" and c.name != LATE_STYLE]
-    things = [concept for concept in demo.concepts() if concept.kind == "object"]
+    styles, things = (
+        [concept for concept in demo.concepts() if concept.kind == kind]
+        for kind in ("style", "object")
+    )
     return [*styles[: n - n // 2], *things[: n // 2]]
 
 
