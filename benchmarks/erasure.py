@@ -53,7 +53,7 @@ def measure(
 
 
 def pooled(rows: Sequence[tuple[int, dict[str, Any]]]) -> list[dict[str, Any]]:
-    """One row per group size, metric, pool and split over all fits and concepts.
+    """One row per group size, metric, pool and split over all fits, and over all erased concepts.
 
     Args:
         rows: Pairs of the number of erased styles and a row of one verification.
@@ -61,8 +61,9 @@ def pooled(rows: Sequence[tuple[int, dict[str, Any]]]) -> list[dict[str, Any]]:
     found: dict[Key, list[dict[str, Any]]] = defaultdict(list)
     for erased, row in rows:
         if row["metric"] in POOLED:
-            whom = row["concepts"] if row["concepts"] in ("styles", "objects") else "erased"
-            found[erased, row["metric"], whom, row["split"]].append(row)
+            own = row["concepts"]
+            for whom in {own, own if own in ("styles", "objects") else "erased"}:
+                found[erased, row["metric"], whom, row["split"]].append(row)
     lines = []
     for (erased, metric, whom, split), parts in sorted(found.items()):
         n = sum(part["n"] for part in parts)
