@@ -34,9 +34,10 @@ Key = tuple[int, str, str, str]
 def needed(styles: int, seeds: int, least: int) -> int:
     """Held-out images a concept and fit, for ``least`` on literal prompts and on what is kept.
 
-    `verify` draws half as many literal prompts of each erased style as held-out ones.
+    `verify` draws half as many literal prompts of each erased style as held-out ones, and up to a
+    sixth of the prompts for what is kept name no style.
     """
-    return max(math.ceil(2 * least / (styles * seeds)), math.ceil(least / seeds))
+    return max(math.ceil(2 * least / (styles * seeds)), math.ceil(1.2 * least / seeds))
 
 
 def measure(

@@ -126,7 +126,7 @@ def card(
         "An unseen drawing is one drawing in eight styles. The aim for objects was 0.99 on them,",
         "and it is missed: three drawings of an object do not tell what a fourth may look like.",
         "Share of styles in which the object is named right, where it is not all eight:",
-        "" + ", ".join(f"{name} {rate:.2f}" for name, rate in missed.items()) + ".",
+        ", ".join(f"{name} {rate:.2f}" for name, rate in missed.items()) + ".",
         "The demo model has not learnt from these drawings either; what it draws resembles those",
         "that both have seen: *unseen augmentations (plain, painters)*.",
         "",

@@ -99,7 +99,7 @@ class ShiftStore:
 
         staged, path = self._staged(entry.name, entry.shift), self.path(entry.name)
         try:
-            return load_shift(staged)
+            shift = load_shift(staged)
         except ShiftFileError:  # the usual case: it has been moved into place
             shift = load_shift(path)
         if shift.digest != entry.shift:

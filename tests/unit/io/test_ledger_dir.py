@@ -158,6 +158,14 @@ def test_swapped_or_missing_shift_file(folder: Path) -> None:
         ledger_dir.shift("b")
 
 
+def test_a_staged_file_must_hold_the_shift_it_is_named_after(folder: Path) -> None:
+    ledger_dir, shifts = LedgerDir(folder), folder / "shifts"
+    digest = ledger_dir.ledger.entry("a").shift
+    (shifts / "b.safetensors").replace(shifts / f"a.safetensors.{digest}.staged")
+    with pytest.raises(ShiftFileError, match="ledger lists"):
+        ledger_dir.shift("a")
+
+
 def test_lock_held_by_another(folder: Path) -> None:
     with FileLock(folder / ".lock"), pytest.raises(LedgerError, match=r"\.lock"):
         LedgerDir(folder, timeout=0.1).restore("a")
