@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+import statistics
+from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sepme.errors import SepmeError
-
-Pixels = npt.NDArray[np.uint8]
+from sepme.core.metric import Metric, Score, Takes
+from sepme.errors import SepmeError, SpecError
+from sepme.metrics._pairs import ImagePairs, Pixels, difference
+from sepme.metrics.intervals import median_interval
 
 
 def psnr(a: Pixels, b: Pixels) -> float:
@@ -33,7 +34,7 @@ def psnr(a: Pixels, b: Pixels) -> float:
         >>> psnr(black, white), psnr(white, white)
         (0.0, inf)
     """
-    mean_square = float(np.square(_difference(a, b)).mean())
+    mean_square = float(np.square(difference(a, b)).mean())
     return math.inf if mean_square == 0 else 10 * math.log10(255**2 / mean_square)
 
 
@@ -54,7 +55,7 @@ def largest_difference(a: Pixels, b: Pixels) -> int:
         >>> largest_difference(np.array([3, 250], np.uint8), np.array([5, 249], np.uint8))
         2
     """
-    return int(np.abs(_difference(a, b)).max())
+    return int(np.abs(difference(a, b)).max())
 
 
 def feature_distance(a: Tensor, b: Tensor) -> Tensor:
@@ -84,10 +85,42 @@ def feature_distance(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(size > 0, apart / size.clamp(min=1e-300), torch.zeros_like(size))
 
 
-def _difference(a: Pixels, b: Pixels) -> npt.NDArray[Any]:
-    if a.dtype != np.uint8 or b.dtype != np.uint8 or a.shape != b.shape or not a.size:
-        raise SepmeError(
-            "two uint8 arrays of one shape are needed, "
-            f"got {a.dtype} {a.shape} and {b.dtype} {b.shape}."
-        )
-    return a.astype(np.float64) - b.astype(np.float64)
+class PSNR(ImagePairs):
+    """Median `psnr` of the same prompts and seeds in the original and the live model."""
+
+    name, higher_is_better, bounds = "psnr", True, (0.0, math.inf)
+    _measure = staticmethod(psnr)
+
+
+class LargestDifference(ImagePairs):
+    """Largest `largest_difference` of any pair. A maximum has no interval."""
+
+    name, higher_is_better, bounds = "largest_difference", False, (0.0, 255.0)
+    _measure = staticmethod(largest_difference)
+
+    def compute(self) -> Score:
+        """The largest difference observed."""
+        values = self.observed()
+        return Score(max(values), len(values))
+
+
+class FeatureDistance(Metric[Tensor]):
+    """Median `feature_distance` of the same prompts and seeds."""
+
+    name, higher_is_better, bounds = "feature_distance", False, (0.0, 2.0)
+    takes: ClassVar[Takes] = "features"
+
+    def reset(self) -> None:
+        """Forget everything observed."""
+        self._values: list[float] = []
+
+    def update(self, reference: Tensor, live: Tensor) -> None:
+        """Observe features of the original's and the live model's images, ``(n, d)`` each."""
+        self._values += feature_distance(reference, live).tolist()
+
+    def compute(self) -> Score:
+        """The median of everything observed."""
+        if not self._values:
+            raise SpecError("feature_distance needs pairs of features, got none. Update it first.")
+        middle = statistics.median(self._values)
+        return Score(middle, len(self._values), median_interval(self._values))

@@ -5,8 +5,15 @@ import pytest
 import torch
 from scipy.spatial.distance import euclidean
 
+from sepme.core.metric import Score
 from sepme.errors import SepmeError
-from sepme.metrics import feature_distance, largest_difference, psnr
+from sepme.metrics import (
+    METRICS,
+    feature_distance,
+    largest_difference,
+    median_interval,
+    psnr,
+)
 
 
 def image(seed: int) -> np.ndarray:
@@ -73,3 +80,32 @@ def test_feature_distance_of_equal_rows_is_zero_even_for_zeros() -> None:
 def test_feature_distance_refuses(bad: torch.Tensor) -> None:
     with pytest.raises(SepmeError):
         feature_distance(torch.zeros(2, 2), bad)
+
+
+def test_pairs_are_summed_up_by_their_median() -> None:
+    images = [image(seed) for seed in range(8)]
+    others = [image(seed + 100) for seed in range(7)] + [images[7]]
+    values = sorted(psnr(a, b) for a, b in zip(images, others, strict=True))
+    metric = METRICS["psnr"]()
+    metric.update(images, others)
+    assert metric.compute() == Score((values[3] + values[4]) / 2, 8, (values[0], math.inf))
+
+
+def test_the_largest_difference_is_that_of_any_pair() -> None:
+    one = image(0)
+    two = one.copy()
+    two[0, 0, 0] ^= 64
+    metric = METRICS["largest_difference"]()
+    metric.update([one, one], [one, two])
+    metric.update([one], [one])
+    assert metric.compute() == Score(64, 3)
+
+
+def test_feature_distance_keeps_a_row_per_image() -> None:
+    a, b = torch.randn(9, 4), torch.randn(9, 4)
+    metric = METRICS["feature_distance"]()
+    metric.update(a, b)
+    values = sorted(feature_distance(a, b).tolist())
+    assert metric.compute() == Score(values[4], 9, median_interval(values))
+    with pytest.raises(SepmeError, match="matrices"):
+        metric.update(a, b[:5])

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sepme.errors import SepmeError
-from sepme.metrics import median_interval, paired_drop, wilson
+from sepme.errors import SepmeError, SpecError
+from sepme.metrics import cluster_bootstrap, median_interval, paired_drop, wilson
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 1), (0, 48), (2, 96), (24, 48), (47, 48), (48, 48)])
@@ -83,3 +83,65 @@ def test_median_interval_has_binomial_coverage_and_is_the_tightest(n: int) -> No
 def test_median_interval_needs_six_values() -> None:
     assert median_interval([1, 2, 3, 4, 5]) is None
     assert median_interval([math.inf] * 6) == (math.inf, math.inf)
+
+
+def test_one_value_per_cluster_is_the_plain_bootstrap() -> None:
+    values = np.random.default_rng(3).normal(size=12)
+    found = cluster_bootstrap({k: [v] for k, v in enumerate(values)}, draws=4000)
+    plain = stats.bootstrap(
+        (values,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(0)
+    ).confidence_interval
+    assert found == pytest.approx((plain.low, plain.high), abs=0.03)
+    chosen = np.random.default_rng(0).integers(12, size=(4000, 12))
+    by_hand = np.quantile(values[chosen].mean(1), (0.025, 0.975))
+    assert found == pytest.approx(tuple(by_hand), abs=1e-12)
+
+
+def test_values_that_agree_inside_clusters_widen_it() -> None:
+    alike = {seed: [float(seed % 2)] * 30 for seed in range(12)}
+    low, high = cluster_bootstrap(alike)
+    naive = wilson(180, 360)  # as if 360 images were independent
+    assert high - low > 3 * (naive[1] - naive[0])
+    random = np.random.default_rng(0)
+    apart = {seed: random.integers(0, 2, 30).tolist() for seed in range(12)}
+    low, high = cluster_bootstrap(apart)  # inverse check: where they are, Wilson is right
+    assert high - low < 1.4 * (naive[1] - naive[0])
+
+
+def test_a_larger_cluster_weighs_more_and_any_statistic_will_do() -> None:
+    clusters = {0: [0.0] * 9, 1: [1.0]}
+    assert cluster_bootstrap(clusters) == (0, 1)
+    middle = cluster_bootstrap({k: [k, k + 1, 100] for k in range(9)}, np.median)
+    assert 0 < middle[0] < middle[1] < 20
+    alone = cluster_bootstrap({k: [k, k + 1, 100] for k in range(9)})
+    assert alone[0] > 20
+
+
+def test_cluster_bootstrap_depends_on_its_seed_and_not_on_the_order() -> None:
+    clusters = {k: np.random.default_rng(k).normal(size=5) for k in range(6)}
+    found = cluster_bootstrap(clusters)
+    assert cluster_bootstrap(dict(reversed(clusters.items()))) == found
+    assert cluster_bootstrap(clusters, seed=1) != found
+
+
+@pytest.mark.parametrize(("clusters", "low", "high"), [(3, 0.6, 0.85), (20, 0.9, 0.98)])
+def test_cluster_bootstrap_covers_as_its_docstring_says(
+    clusters: int, low: float, high: float
+) -> None:
+    random = np.random.default_rng(0)
+    covered = naive = 0
+    for _ in range(200):
+        rates = random.beta(8, 2, clusters)  # mean 0.8
+        hits = {k: random.binomial(1, rate, 48) for k, rate in enumerate(rates)}
+        bounds = cluster_bootstrap(hits, draws=300)
+        covered += bounds[0] <= 0.8 <= bounds[1]
+        bounds = wilson(int(sum(map(sum, hits.values()))), 48 * clusters)
+        naive += bounds[0] <= 0.8 <= bounds[1]
+    assert low <= covered / 200 <= high
+    assert naive < covered
+
+
+@pytest.mark.parametrize("clusters", [{}, {0: [1.0]}, {0: [1.0], 1: []}, {0: [1.0], 1: [math.nan]}])
+def test_cluster_bootstrap_refuses(clusters: dict[int, list[float]]) -> None:
+    with pytest.raises(SpecError, match="clusters"):
+        cluster_bootstrap(clusters)
