@@ -21,7 +21,7 @@ from torch.func import functional_call
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 import sepme
-from sepme.methods._training import FrozenPool, frozen_pool
+from sepme.methods._training import FrozenPool, frozen_pool, parts
 
 POOL = 8
 
@@ -66,12 +66,12 @@ def our_step(
 ) -> tuple[Callable[[], object], Tensor]:
     """The loop of `SepME.fit` itself, one step a call; and the directions it trains on."""
     from sepme.core.method import listed
-    from sepme.methods.sepme import _Factors
+    from sepme.methods._descent import descend
 
     directions, _ = method._room(model, concept, listed(model, concept, []))
-    factors = _Factors.zeros(model.sites(method.target_modules), directions, method.scale)
-    steps = method._descend(model, pool, factors, seed=0)
-    return lambda: next(steps), factors.directions
+    learner = method._learner(model, directions, parts(pool, method.batch_size, seed=0))
+    steps = descend([learner], steps=method.max_steps)
+    return lambda: next(steps), learner.change.directions
 
 
 def reference_step(

@@ -121,6 +121,11 @@ class Recipe:
         everything = np.ones(len(self.corpus.style), bool)
         return self.branch(BUILD / "demo.safetensors", everything, steps=FINAL_STEPS)
 
+    def gold_branch(self, name: str) -> Branch:
+        """The demo branch without a single row of one concept: the floor for erasing it."""
+        seen = (self.corpus.style != name) & (self.corpus.object != name)
+        return self.branch(BUILD / f"gold-{name}.safetensors", seen, steps=FINAL_STEPS)
+
     def generator(self) -> None:
         """Train trunk and demo model, unless they are done."""
         if not self.trunk.weights_path.exists():
@@ -129,6 +134,14 @@ class Recipe:
         if not self.demo.weights_path.exists():
             self.demo.start_from(self.trunk.weights_path)
             self.demo.train()
+
+    def gold(self) -> None:
+        """Train both gold models from the trunk, as the demo model was, and store them."""
+        for name in GOLD:
+            branch = self.gold_branch(name)
+            if not branch.weights_path.exists():
+                branch.start_from(self.trunk.weights_path)
+                branch.train()
 
     def detector(self) -> None:
         """Train the detector, judge it on what it never saw, and write it with its card."""

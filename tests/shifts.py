@@ -1,9 +1,11 @@
 """Small random shifts, for any test that needs some."""
 
+from dataclasses import replace
+
 import torch
 
 from sepme.core.concept import Concept
-from sepme.core.payload import SiteShift
+from sepme.core.payload import DenseShift, SiteShift
 from sepme.core.shift import ConceptShift, Provenance
 
 BASE = "sha256:" + "0" * 64
@@ -30,6 +32,14 @@ def make_shift(
         separable=separable,
         provenance=Provenance(base, "sepme", {"lr": 0.1}, seed, {"sepme": "0"}, {"rank": rank}),
     )
+
+
+def make_dense_shift(*names: str, seed: int = 0) -> ConceptShift:
+    """A shift of every number of its sites, by a method that is not separable."""
+    draw = torch.Generator().manual_seed(seed)
+    changes = {site: torch.randn(d_out, D_TEXT, generator=draw) for site, d_out in SITES.items()}
+    shift = make_shift(*names, seed=seed, decoupled_from=(), separable=False)
+    return replace(shift, payload=DenseShift(changes))
 
 
 def make_base(dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:

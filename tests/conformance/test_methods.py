@@ -180,6 +180,24 @@ def test_lists_what_it_leaves_alone(method: Method, tiny_model: ErasedPipeline) 
 
 
 @every_method
+def test_several_concepts_at_once(method: Method, tiny_model: ErasedPipeline) -> None:
+    tiny_model.erase(null_space_shift(tiny_model, THIRD))
+    before = state_of(tiny_model)
+    shifts = method.fit_many(tiny_model, [OTHER, TARGET], seed=5)
+    assert shifts == method.fit_many(tiny_model, [OTHER, TARGET], seed=5)
+    assert unchanged(tiny_model, before)
+    assert {c.name for shift in shifts for c in shift.concepts} == {OTHER.name, TARGET.name}
+    assert not method.fit_many(tiny_model, [])
+    if method.separable:
+        assert [shift.name for shift in shifts] == [OTHER.name, TARGET.name]
+        assert TARGET.name in shifts[0].decoupled_from
+        assert OTHER.name in shifts[1].decoupled_from
+    for shift in shifts:
+        origin = shift.provenance
+        assert (origin.base, origin.method, origin.seed) == (tiny_model.fingerprint, method.name, 5)
+
+
+@every_method
 def test_bad_input_raises_ours(method: Method, tiny_model: ErasedPipeline) -> None:
     alias = Concept("alias", TARGET.prompts)
     with pytest.raises(MethodError, match=TARGET.name):

@@ -3,6 +3,7 @@
 import shutil
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from diffusers import StableDiffusionPipeline
 import sepme
 from sepme import demo
 from sepme.cli import main
+from sepme.core.payload import DenseShift
 from tests.tiny import build_tiny, concepts_of, null_space_shifts
 
 TOLERANCE = 1e-5
@@ -91,6 +93,37 @@ def test_lora_of_one_concept(folder: Path, erased, tmp_path: Path) -> None:
     pipeline = fresh(folder)
     pipeline.load_lora_weights(str(tmp_path), weight_name="one.safetensors")
     assert (noise(pipeline.unet, embeds) - wanted).abs().max() <= TOLERANCE
+
+
+@pytest.fixture
+def dense(folder: Path, tmp_path: Path) -> tuple[sepme.ErasedPipeline, Path]:
+    """A concept erased by a change of every number of its sites; and the ledger's folder."""
+    model = sepme.load(folder)
+    (shift,) = null_space_shifts(model, concepts_of(model, 1))
+    full = {
+        site: shift.payload.delta(site, weight).float() for site, weight in model.sites().items()
+    }
+    payload = DenseShift(full)
+    model.erase(replace(shift, payload=payload, separable=False, decoupled_from=()))
+    model.save(tmp_path / "ledger")
+    return model, tmp_path / "ledger"
+
+
+def test_a_dense_shift_goes_into_a_checkpoint(folder: Path, dense, tmp_path: Path) -> None:
+    model, ledger = dense
+    export(ledger, tmp_path / "merged", "--format", "checkpoint")
+    assert not differ(model, fresh(tmp_path / "merged"), torch.equal)
+    assert differ(model, fresh(folder), torch.equal), "the inverse: the base differs"
+
+
+def test_a_dense_shift_is_no_lora(dense, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    _, ledger = dense
+    out = tmp_path / "lora.safetensors"
+    with pytest.raises(SystemExit) as ending:
+        main(["export", "--ledger", str(ledger), "--out", str(out), "-q"])
+    assert ending.value.code == 1
+    assert "Export a checkpoint instead" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def differ(model: sepme.ErasedPipeline, other: Any, same: Callable[[Any, Any], bool]) -> bool:

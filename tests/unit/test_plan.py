@@ -8,8 +8,11 @@ import sepme
 from sepme.core.concept import Concept
 from sepme.errors import ConceptError, NotSeparable, NullSpaceExhausted, UnknownMethod
 from sepme.linalg.null_space import null_space
+from sepme.methods.esd import ESD
 from sepme.methods.sepme import SepME
-from sepme.plan import MIN_SEPARABILITY, Plan, plan
+from sepme.methods.sepme_free import SepMEFree
+from sepme.plan import MIN_SEPARABILITY, Plan, cost, plan
+from sepme.plan.cost import fit_cost
 
 STYLES = [concept for concept in sepme.demo.concepts() if concept.kind == "style"]
 
@@ -56,6 +59,13 @@ def test_the_estimates_follow_the_method(model) -> None:
     short = plan(model, STYLES[:1], method=SepME(max_steps=10, images=1, pool=1)).rows[0]
     long = plan(model, STYLES[:1], method=SepME(max_steps=10_000, images=1, pool=1)).rows[0]
     assert long.seconds > 20 * short.seconds
+
+
+def test_the_cost_counts_every_prediction(model, monkeypatch) -> None:
+    monkeypatch.setattr(cost, "_forward_seconds", lambda *_: 1.0)
+    sizes = {"max_steps": 100, "images": 1, "pool": 1, "batch_size": 2}
+    once, twice = (fit_cost(model, kind(**sizes).resolve()) for kind in (ESD, SepMEFree))
+    assert twice[0] - once[0] == 100 * 3  # a forward and a backward more for each step
 
 
 def test_the_same_prompt_under_another_name_is_refused_by_name(model) -> None:

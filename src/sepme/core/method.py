@@ -2,46 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
+from dataclasses import Field, field, fields, is_dataclass, replace
 from importlib.metadata import version
 from typing import Any, ClassVar, Literal, Self
 
 from sepme.core.backend import Backend
 from sepme.core.concept import BLANK, Concept
+from sepme.core.limits import Limits
 from sepme.core.record import Scalar
 from sepme.core.shift import ConceptShift, Provenance
 from sepme.errors import MethodError, NotSeparable, SpecError, did_you_mean, shown
-
-
-@dataclass(frozen=True, slots=True)
-class _Limits:
-    kind: type
-    above: float | None
-    least: float | None
-    most: float | None
-    one_of: tuple[str, ...]
-
-    def fit(self, value: Any) -> bool:  # noqa: ANN401 (anything the user may write)
-        if self.kind is str:
-            return isinstance(value, str) and (not self.one_of or value in self.one_of)
-        kinds = (int,) if self.kind is int else (int, float)
-        if not isinstance(value, kinds) or isinstance(value, bool) or not math.isfinite(value):
-            return False
-        return (
-            (self.above is None or value > self.above)
-            and (self.least is None or value >= self.least)
-            and (self.most is None or value <= self.most)
-        )
-
-    def __str__(self) -> str:
-        if self.kind is str:
-            return " or ".join(map(repr, self.one_of)) or "a text"
-        bounds = {"above": self.above, "at least": self.least, "at most": self.most}
-        said = " and ".join(f"{k} {v:g}" for k, v in bounds.items() if v is not None)
-        return f"a {'whole' if self.kind is int else 'finite'} number {said}".rstrip()
 
 
 def from_paper(
@@ -64,7 +36,7 @@ def from_paper(
     Returns:
         A field whose default is None; `Method.resolve` fills it.
     """
-    limits = _Limits(type(value), above, least, most, one_of)
+    limits = Limits(type(value), above, least, most, one_of)
     return field(default=None, metadata={"paper": value, "limits": limits})
 
 
@@ -102,6 +74,35 @@ def listed(model: Backend, concept: Concept, retain: Sequence[Concept]) -> tuple
                 "Retain it no longer, or give the two prompts of their own."
             )
     return others
+
+
+def retained_for_each(
+    model: Backend, concepts: Sequence[Concept], retain: Sequence[Concept]
+) -> tuple[tuple[Concept, ...], ...]:
+    """What each of several concepts' fits must retain: the other concepts too.
+
+    Args:
+        model: The model.
+        concepts: What to erase.
+        retain: What to leave alone, besides ``model.known``.
+
+    Returns:
+        Concepts to retain, for each of the concepts.
+
+    Raises:
+        MethodError: If two concepts have one name.
+        NotSeparable: If something is to be erased and left alone at once.
+    """
+    names = [concept.name for concept in concepts]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise MethodError(
+            f"{twice[0]!r} is to be erased twice in one call. Name each concept once; several "
+            "wordings of one concept are prompts of one Concept."
+        )
+    others = [(*retain, *(c for c in concepts if c is not concept)) for concept in concepts]
+    for concept, alone in zip(concepts, others, strict=True):
+        listed(model, concept, alone)
+    return tuple(others)
 
 
 class Method(ABC):
@@ -212,9 +213,7 @@ class Method(ABC):
         retain: Sequence[Concept] = (),
         seed: int = 0,
     ) -> tuple[ConceptShift, ...]:
-        """Fit several concepts one at a time, each with the others among the retained.
-
-        Methods that solve for all concepts at once override this.
+        """Fit several concepts, one at a time, each with the others among the retained.
 
         Args:
             model: The model.
@@ -223,22 +222,13 @@ class Method(ABC):
             seed: Seed of everything random.
 
         Returns:
-            One shift per concept, in the order given.
+            One shift per concept, in the order given; or one of all, if they are fitted as one.
 
         Raises:
-            MethodError: If two concepts have one name, or one cannot be erased this way; nothing
-                is fitted if they contradict each other.
+            MethodError: If a concept comes twice, or cannot be erased this way.
         """
-        names = [concept.name for concept in concepts]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise MethodError(
-                f"{twice[0]!r} is to be erased twice in one call. Name each concept once; several "
-                "wordings of one concept are prompts of one Concept."
-            )
-        others = [(*retain, *(c for c in concepts if c is not concept)) for concept in concepts]
-        for concept, alone in zip(concepts, others, strict=True):
-            listed(model, concept, alone)
+        retained = retained_for_each(model, concepts, retain)
         return tuple(
             self.fit(model, concept, retain=alone, seed=seed)
-            for concept, alone in zip(concepts, others, strict=True)
+            for concept, alone in zip(concepts, retained, strict=True)
         )

@@ -5,7 +5,14 @@ from sepme.errors import UnknownMethod
 from sepme.registry import Registry
 
 METHODS: Registry[type[Method]] = Registry(
-    "method", {"sepme": "sepme.methods.sepme:SepME"}, error=UnknownMethod
+    "method",
+    {
+        "esd": "sepme.methods.esd:ESD",
+        "sepme": "sepme.methods.sepme:SepME",
+        "sepme-free": "sepme.methods.sepme_free:SepMEFree",
+        "sepme-joint": "sepme.methods.sepme_joint:SepMEJoint",
+    },
+    error=UnknownMethod,
 )
 """Every method by its registry name."""
 

@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from sepme.core.backend import Backend
 from sepme.core.concept import BLANK, Concept
+from sepme.core.record import Scalar
 from sepme.errors import Diverged, SpecError
 
 STOP_AFTER = 10
@@ -49,13 +50,14 @@ class MomentumStop:
 
     Args:
         decay: alpha, 0 to 1 (dimensionless).
-        threshold: tau (dimensionless, in units of the loss).
+        threshold: tau (dimensionless, in units of the loss); minus infinity never stops.
     """
 
     def __init__(self, decay: float, threshold: float) -> None:
         self.decay, self.threshold = decay, threshold
         self.momentum = math.nan
         self.steps = 0
+        self.stopped = False
 
     def update(self, loss: float) -> Step:
         """Take in the loss of one step and tell where that leaves the fit.
@@ -77,8 +79,13 @@ class MomentumStop:
             )
         first = self.steps == 1
         self.momentum = loss if first else self.decay * self.momentum + (1 - self.decay) * loss
-        stopped = self.steps > STOP_AFTER and self.momentum <= self.threshold
-        return Step(self.steps, loss, self.momentum, stopped)
+        self.stopped = self.steps > STOP_AFTER and self.momentum <= self.threshold
+        return Step(self.steps, loss, self.momentum, self.stopped)
+
+    def facts(self) -> dict[str, Scalar]:
+        """What is to be told of the training: steps, statistic, and whether the stop fired."""
+        facts: dict[str, Scalar] = {"steps": self.steps, "momentum": self.momentum}
+        return facts if self.threshold == -math.inf else facts | {"stopped": self.stopped}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -177,6 +184,11 @@ def batches(size: int, batch: int, *, seed: int) -> Iterator[Tensor]:
             order = torch.cat([order, torch.randperm(size, generator=generator)])
         yield order[:batch]
         order = order[batch:]
+
+
+def parts(pool: FrozenPool, batch: int, *, seed: int) -> Iterator[FrozenPool]:
+    """Endless batches of a pool, in the order of `batches`."""
+    return (pool[pick] for pick in batches(len(pool), batch, seed=seed))
 
 
 def run(steps: Iterable[Step], label: str, total: int, on_step: OnStep | None) -> Step | None:

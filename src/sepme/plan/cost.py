@@ -27,9 +27,9 @@ def fit_cost(model: ErasedPipeline, method: Method) -> tuple[float, float]:
     """
     batch = int(getattr(method, "batch_size", 1))
     steps, images = (int(getattr(method, key, 0)) for key in ("max_steps", "images"))
-    pool = int(getattr(method, "pool", 0))
+    pool, predictions = int(getattr(method, "pool", 0)), int(getattr(method, "predictions", 1))
     forward = _forward_seconds(model, batch) / batch
-    training = steps * batch * 3 * forward  # a backward costs about two forwards
+    training = steps * batch * predictions * 3 * forward  # a backward costs about two forwards
     drawing = (images * _DRAWING_STEPS * 2 + pool * 2) * forward
     parts = (model.pipeline.unet, model.pipeline.text_encoder, model.pipeline.vae)
     numbers = sum(parameter.numel() for part in parts for parameter in part.parameters())

@@ -3,7 +3,7 @@ import torch
 
 from sepme.core.compose import compose
 from sepme.errors import BaseMismatch, LedgerError
-from tests.shifts import SITES, make_base, make_shift
+from tests.shifts import SITES, make_base, make_dense_shift, make_shift
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
@@ -15,6 +15,16 @@ def test_sum_of_strength_times_delta(dtype: torch.dtype) -> None:
         expected += 0.5 * two.payload.delta(site, weight)
         assert out[site].dtype == dtype
         assert torch.equal(out[site], expected.to(dtype))
+
+
+def test_dense_and_low_rank_shifts_add_up() -> None:
+    base, thin, dense = make_base(), make_shift("a", seed=1), make_dense_shift("b", seed=2)
+    out = compose(base, [(dense, 0.5), (thin, 1.0)])
+    for site, weight in base.items():
+        expected = weight.double() + thin.payload.delta(site, weight)
+        expected += 0.5 * dense.payload.changes[site].double()
+        assert torch.equal(out[site], expected.float())
+    assert compose(base, [])[site] is base[site]
 
 
 def test_base_is_not_modified_and_untouched_sites_are_the_same_tensor() -> None:

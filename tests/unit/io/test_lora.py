@@ -9,7 +9,7 @@ from safetensors import safe_open
 
 from sepme.errors import LedgerError, MethodError, ShiftFileError
 from sepme.io.lora import lora_metadata, lora_state_dict, save_lora
-from tests.shifts import SITES, make_base, make_shift
+from tests.shifts import SITES, make_base, make_dense_shift, make_shift
 
 FIRST, *REST = SITES
 SHIFTS = [
@@ -73,12 +73,10 @@ def test_nothing_to_export() -> None:
         lora_state_dict([])
 
 
-def test_payload_without_low_rank_form() -> None:
-    class Dense:
-        kind = "dense"
-
-    with pytest.raises(MethodError, match="checkpoint"):
-        lora_state_dict([(replace(make_shift("a"), payload=Dense()), 1.0)])
+@pytest.mark.parametrize("others", [[], SHIFTS])
+def test_payload_without_low_rank_form(others: list) -> None:
+    with pytest.raises(MethodError, match=r"'c' has a 'dense' payload.*Export a checkpoint"):
+        lora_state_dict([*others, (make_dense_shift("c"), 1.0)])
 
 
 @pytest.mark.parametrize(

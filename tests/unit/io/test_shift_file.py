@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sepme.errors import ShiftFileError
 from sepme.io import atomic
 from sepme.io.shift_file import load_shift, save_shift, shift_bytes
-from tests.shifts import make_shift
+from tests.shifts import make_dense_shift, make_shift
 
 SHIFT = make_shift("a", "b", separable=False)
 CONTENT = shift_bytes(SHIFT)
@@ -36,6 +36,31 @@ def test_round_trip(tmp_path: Path) -> None:
     assert loaded == SHIFT
     assert loaded.provenance.to_dict() == SHIFT.provenance.to_dict()
     assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+def test_dense_round_trip(tmp_path: Path) -> None:
+    shift = make_dense_shift("a", "b")
+    save_shift(shift, tmp_path / "x.safetensors")
+    assert load_shift(tmp_path / "x.safetensors") == shift
+    assert metadata_of(shift_bytes(shift))["sepme.payload"] == '"dense"'
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"changes.up.1.attn2.to_k": torch.full((7, 12), float("inf"))},
+        {"changes.up.1.attn2.to_k": torch.zeros(7, 12, dtype=torch.float16)},
+        {"changes.up.1.attn2.to_k": torch.zeros(84)},
+        {"changes.../../x": torch.zeros(5, 2)},
+        {"directions": torch.zeros(2, 12)},
+    ],
+)
+def test_hostile_dense_tensors(tmp_path: Path, change: dict[str, torch.Tensor]) -> None:
+    shift = make_dense_shift("a")
+    metadata = metadata_of(shift_bytes(shift))
+    tensors = {**shift.payload.tensors(), **change}
+    refused(tmp_path / "x", safetensors.torch.save(tensors, metadata=metadata))
+    refused(tmp_path / "x", safetensors.torch.save(change, metadata=metadata))
 
 
 def test_any_reader_can_open_it(tmp_path: Path) -> None:

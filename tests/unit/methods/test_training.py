@@ -7,7 +7,7 @@ import torch
 
 from sepme.core.concept import Concept
 from sepme.errors import Diverged, SpecError
-from sepme.methods._training import MomentumStop, Step, batches, frozen_pool, run
+from sepme.methods._training import MomentumStop, Step, batches, frozen_pool, parts, run
 from tests.tiny import TINY_CONCEPTS
 
 
@@ -32,6 +32,16 @@ def test_momentum_starts_at_the_first_loss_and_not_at_zero() -> None:
     for n, loss in enumerate(losses):
         expected = loss if n == 0 else 0.9 * expected + 0.1 * loss
         assert stop.update(loss).momentum == pytest.approx(expected)
+
+
+def test_facts_tell_of_a_stop_only_if_there_can_be_one() -> None:
+    able, unable = MomentumStop(0.9, 0.5), MomentumStop(0.9, -math.inf)
+    for _ in range(11):
+        able.update(0.25)
+        unable.update(-1e30)
+    assert able.facts() == {"steps": 11, "momentum": 0.25, "stopped": True}
+    assert unable.facts().keys() == {"steps", "momentum"}
+    assert not unable.stopped
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
@@ -96,6 +106,15 @@ def test_pool_holds_what_the_pristine_model_says(tiny_model) -> None:
     part = pool[torch.tensor([3, 1])]
     assert torch.equal(part.latents, pool.latents[[3, 1]])
     assert torch.equal(part.blank, pool.blank[[3, 1]])
+
+
+def test_parts_follow_the_batches(tiny_model) -> None:
+    pool = pool_of(tiny_model)
+    picks = list(itertools.islice(batches(5, 2, seed=7), 6))
+    for pick, part in zip(picks, parts(pool, 2, seed=7), strict=False):
+        assert torch.equal(part.latents, pool.latents[pick])
+        assert torch.equal(part.representation, pool.representation[pick])
+    assert len({tuple(pick.tolist()) for pick in picks}) > 1
 
 
 def test_pool_depends_on_the_seed_only(tiny_model) -> None:

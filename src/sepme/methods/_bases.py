@@ -1,0 +1,245 @@
+"""Bases of the trained methods: hyper-parameters and the fit that several of them share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from sepme.core.backend import CROSS_ATTN_KV, Backend
+from sepme.core.concept import BLANK, Concept
+from sepme.core.method import Method, from_paper, listed, retained_for_each
+from sepme.core.record import Scalar
+from sepme.core.shift import ConceptShift
+from sepme.linalg.null_space import null_space, private_directions, separability
+from sepme.methods._correlation import UNITS, correlation
+from sepme.methods._descent import Change, Deltas, Factors, Learner, Loss, Matrices, descend
+from sepme.methods._training import FrozenPool, MomentumStop, OnStep, frozen_pool, parts, run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained(Method):
+    """Learns a shift from noised latents of images that the pristine model draws for a concept.
+
+    The model is never changed, not even while fitting: trial weights exist only inside the
+    forward pass.
+    """
+
+    predictions: ClassVar[int] = 1
+    """Times a step evaluates the U-Net on each of its noised latents."""
+
+    learning_rate: float = from_paper(0.1, above=0)
+    max_steps: int = from_paper(1000, above=0)
+    batch_size: int = from_paper(1, above=0)
+    images: int = from_paper(16, above=0)
+    pool: int = from_paper(64, above=0)
+    bins: int = from_paper(50, above=0)
+    target_modules: str = from_paper(CROSS_ATTN_KV)
+
+    def fit(
+        self,
+        model: Backend,
+        concept: Concept,
+        *,
+        retain: Sequence[Concept] = (),
+        seed: int = 0,
+        on_step: OnStep | None = None,
+    ) -> ConceptShift:
+        """Learn the shift that makes the model forget one concept.
+
+        Args:
+            model: The model.
+            concept: What to erase; its prompts are what the method trains on.
+            retain: What to leave alone, besides ``model.known``.
+            seed: Seed of images, timesteps and noise.
+            on_step: Called after every step.
+
+        Returns:
+            The shift; its ``provenance.fit`` tells at least the steps and the running loss.
+
+        Raises:
+            NullSpaceExhausted: If the listed prompts span the whole text space, and the method
+                works in what they leave.
+            NotSeparable: If the concept has no direction of its own there, or is to be left alone
+                too.
+            Diverged: If the loss is no longer finite.
+        """
+        return self._fit_together(model, (concept,), retain, seed, on_step)[0]
+
+    def _fit_together(
+        self,
+        model: Backend,
+        concepts: Sequence[Concept],
+        retain: Sequence[Concept],
+        seed: int,
+        on_step: OnStep | None,
+    ) -> tuple[ConceptShift, ...]:
+        """Fit concepts in one optimisation, with every hyper-parameter chosen."""
+        retained = zip(concepts, retained_for_each(model, concepts, retain), strict=True)
+        others = {concept: listed(model, concept, alone) for concept, alone in retained}
+        chosen = self.resolve(model.presets.get(self.name))
+        return chosen._learn(model, others, seed, on_step) if others else ()
+
+    @abstractmethod
+    def _learn(
+        self,
+        model: Backend,
+        others: Mapping[Concept, tuple[Concept, ...]],
+        seed: int,
+        on_step: OnStep | None,
+    ) -> tuple[ConceptShift, ...]:
+        """Train the shifts of some concepts, each with what it must leave alone."""
+
+    def _parts(self, model: Backend, concept: Concept, seed: int) -> Iterator[FrozenPool]:
+        """Endless batches of noised latents with what the pristine model says of them."""
+        options = {"images": self.images, "size": self.pool, "bins": self.bins, "seed": seed}
+        return parts(frozen_pool(model, concept, **options), self.batch_size, seed=seed)
+
+    def _descend(
+        self, learners: Sequence[Learner], concepts: Sequence[Concept], on_step: OnStep | None
+    ) -> None:
+        label = f"erase {', '.join(concept.name for concept in concepts)}"
+        run(descend(learners, steps=self.max_steps), label, self.max_steps, on_step)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Separable(Trained):
+    """Decorrelates a concept's noise representation, inside the null space of everything else.
+
+    The hyper-parameters are described at `sepme.methods.sepme.SepME`.
+    """
+
+    scale: float = from_paper(1e-4, above=0)
+    momentum: float = from_paper(0.9, least=0, most=1)
+    threshold: float = from_paper(1e-4)
+    penalty: float = from_paper(1e-6, least=0)
+    decorrelate: Literal["batch", "sample", "channel"] = from_paper("batch", one_of=UNITS)
+    basis: Literal["null-space", "private"] = from_paper(
+        "null-space", one_of=("null-space", "private")
+    )
+    energy: float = from_paper(1.0, above=0, most=1)
+    rtol: float = from_paper(1e-6, above=0, most=1)
+
+    def _learn(
+        self,
+        model: Backend,
+        others: Mapping[Concept, tuple[Concept, ...]],
+        seed: int,
+        on_step: OnStep | None,
+    ) -> tuple[ConceptShift, ...]:
+        rooms = {concept: self._room(model, concept, known) for concept, known in others.items()}
+        learners = {
+            concept: self._learner(model, directions, self._parts(model, concept, seed))
+            for concept, (directions, _) in rooms.items()
+        }
+        self._descend(list(learners.values()), list(learners), on_step)
+        return tuple(
+            ConceptShift(
+                concepts=(concept,),
+                payload=learners[concept].change.payload(),
+                decoupled_from=tuple(other.name for other in known),
+                separable=self.separable,
+                provenance=self.provenance(
+                    model, seed=seed, fit=rooms[concept][1] | learners[concept].stop.facts()
+                ),
+            )
+            for concept, known in others.items()
+        )
+
+    def _room(
+        self, model: Backend, concept: Concept, others: Sequence[Concept]
+    ) -> tuple[Tensor, dict[str, Scalar]]:
+        """Directions the shift may use, ``(r, d_text)``, and what is to be told of them."""
+        prompts = dict.fromkeys(prompt for other in others for prompt in other.prompts)
+        space = null_space(model.encode(tuple(prompts)), rtol=self.rtol)
+        rows = model.encode(concept.prompts)
+        own = private_directions(rows, space, energy=self.energy)  # raises if there is none
+        directions = own if self.basis == "private" else space.basis
+        return directions, {
+            "rank": space.rank,
+            "leak": space.leak,
+            "separability": separability(rows, model.encode(BLANK.prompts), space),
+            "directions": len(directions),
+        }
+
+    def _learner(
+        self, model: Backend, directions: Tensor, batches: Iterator[FrozenPool]
+    ) -> Learner:
+        """What trains one shift; one U-Net forward and backward a step, none after the stop."""
+        factors = Factors.zeros(model.sites(self.target_modules), directions, self.scale)
+        stop = MomentumStop(self.momentum, self.threshold)
+
+        def left(deltas: Deltas) -> Tensor:
+            part = next(batches)
+            noise = model.predict_noise(part.latents, part.timesteps, part.embeds, deltas=deltas)
+            return correlation(noise.float() - part.blank, part.representation, self.decorrelate)
+
+        return Learner.of(factors, left, stop, rate=self.learning_rate, penalty=self.penalty)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unconstrained(Trained):
+    """Learns every number of the weights it changes: nothing is spared by construction."""
+
+    def fit_many(
+        self,
+        model: Backend,
+        concepts: Sequence[Concept],
+        *,
+        retain: Sequence[Concept] = (),
+        seed: int = 0,
+        on_step: OnStep | None = None,
+    ) -> tuple[ConceptShift, ...]:
+        """Learn one shift that makes the model forget several concepts.
+
+        Two shifts of this kind, each fitted as if it were alone, would disturb each other.
+
+        Args:
+            model: The model.
+            concepts: What to erase.
+            retain: Only compared with the concepts: no prompt is left alone for certain.
+            seed: Seed of images, timesteps and noise.
+            on_step: Called after every step.
+
+        Returns:
+            One shift of all the concepts; none if there are no concepts.
+
+        Raises:
+            NotSeparable: If a concept is to be left alone too.
+            MethodError: If a concept comes twice.
+            Diverged: If the loss is no longer finite.
+        """
+        return self._fit_together(model, concepts, retain, seed, on_step)
+
+    def _learn(
+        self,
+        model: Backend,
+        others: Mapping[Concept, tuple[Concept, ...]],
+        seed: int,
+        on_step: OnStep | None,
+    ) -> tuple[ConceptShift, ...]:
+        concepts = tuple(others)
+        change = Matrices.zeros(model.sites(self.target_modules))
+        batches = [self._parts(model, concept, seed) for concept in concepts]
+        learner = self._learner(change, self._loss(model, batches))
+        self._descend([learner], concepts, on_step)
+        return (
+            ConceptShift(
+                concepts=concepts,
+                payload=change.payload(),
+                decoupled_from=(),
+                separable=self.separable,
+                provenance=self.provenance(model, seed=seed, fit=learner.stop.facts()),
+            ),
+        )
+
+    @abstractmethod
+    def _loss(self, model: Backend, batches: Sequence[Iterator[FrozenPool]]) -> Loss:
+        """The loss of the model with some changes, on batches of each concept."""
+
+    @abstractmethod
+    def _learner(self, change: Change, loss: Loss) -> Learner:
+        """What trains the change."""

@@ -1,0 +1,208 @@
+"""Gradient descent on the shifts of one concept, or of several concepts side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import mul
+from typing import Protocol, TypeAlias
+
+import torch
+from torch import Tensor
+
+from sepme.core.payload import DenseShift, Payload, SiteShift
+from sepme.methods._training import MomentumStop, Step
+
+Deltas: TypeAlias = Mapping[str, Tensor]
+"""Site to its change, ``(d_out, d_in)``."""
+
+Loss: TypeAlias = Callable[[Deltas], Tensor]
+"""Loss of the model with some changes on the next batch; a differentiable scalar."""
+
+MOST_BALANCE = 10.0
+"""Largest balance factor, and the inverse of the smallest."""
+
+
+class Change(Protocol):
+    """A shift while it is learned."""
+
+    @property
+    def parameters(self) -> Mapping[str, Tensor]:
+        """What is learned, by site."""
+
+    def deltas(self) -> dict[str, Tensor]:
+        """The change of every site, differentiable in the parameters."""
+
+    def payload(self) -> Payload:
+        """What has been learned so far."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Factors:
+    """A change inside a null space: ``dW_l = beta A_l D``, with the ``A_l`` as parameters."""
+
+    scale: float
+    directions: Tensor
+    parameters: Mapping[str, Tensor]
+
+    @classmethod
+    def zeros(cls, sites: Mapping[str, Tensor], directions: Tensor, scale: float) -> Factors:
+        """No change at all, in float32 beside the sites' weights."""
+        device = next(iter(sites.values())).device
+        shared = directions.to(device, torch.float32)
+        parameters = {
+            site: torch.zeros(len(weight), len(shared), device=device, requires_grad=True)
+            for site, weight in sites.items()
+        }
+        return cls(scale, shared, parameters)
+
+    def deltas(self) -> dict[str, Tensor]:
+        """The change of every site, ``(d_out, d_text)``, differentiable."""
+        return {s: self.scale * a @ self.directions for s, a in self.parameters.items()}
+
+    def payload(self) -> SiteShift:
+        """What has been learned so far."""
+        learned = {s: self.scale * a.detach() for s, a in self.parameters.items()}
+        return SiteShift(self.directions, learned)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Matrices:
+    """A change of every number of a weight: the ``dW_l`` themselves are the parameters."""
+
+    parameters: Mapping[str, Tensor]
+
+    @classmethod
+    def zeros(cls, sites: Mapping[str, Tensor]) -> Matrices:
+        """No change at all, in float32 beside the sites' weights."""
+        return cls(
+            {
+                site: torch.zeros_like(weight, dtype=torch.float32, requires_grad=True)
+                for site, weight in sites.items()
+            }
+        )
+
+    def deltas(self) -> dict[str, Tensor]:
+        """The change of every site, ``(d_out, d_in)``, differentiable."""
+        return dict(self.parameters)
+
+    def payload(self) -> DenseShift:
+        """What has been learned so far."""
+        return DenseShift(self.parameters)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learner:
+    """One change with everything that trains it.
+
+    Attributes:
+        change: What is learned.
+        loss: Called once a step, with the sum of all learners' changes.
+        stop: Decides when this change is left as it is.
+        optimizer: Of the change's parameters.
+        penalty: lambda, weight of the L1 norm of the summed changes, averaged over sites.
+    """
+
+    change: Change
+    loss: Loss
+    stop: MomentumStop
+    optimizer: torch.optim.Optimizer
+    penalty: float
+
+    @classmethod
+    def of(
+        cls, change: Change, loss: Loss, stop: MomentumStop, *, rate: float, penalty: float = 0.0
+    ) -> Learner:
+        """A learner that trains with Adam, ``rate`` being its learning rate."""
+        adam = torch.optim.Adam(change.parameters.values(), lr=rate, fused=True)
+        return cls(change, loss, stop, adam, penalty)
+
+    def look(self, total: Deltas) -> tuple[float, Sequence[Tensor]]:
+        """The loss under the summed changes, and its gradient in them unless the stop fires.
+
+        The gradient is taken at once, so that only one learner's graph is alive at a time.
+        """
+        loss = self.loss(total)
+        step = self.stop.update(loss.item())
+        return step.loss, () if step.stopped else torch.autograd.grad(loss, list(total.values()))
+
+    def learn(self, deltas: Deltas, gradient: Sequence[Tensor], eta: float, total: Deltas) -> None:
+        """One update, from eta times the loss's gradient; that of the L1 norm is known."""
+        share = self.penalty / len(total)
+        roots = [
+            (eta * part).add_(share * change.detach().sign())
+            for part, change in zip(gradient, total.values(), strict=True)
+        ]
+        self.optimizer.zero_grad()
+        torch.autograd.backward(list(deltas.values()), roots)
+        self.optimizer.step()
+
+
+def descend(learners: Sequence[Learner], *, steps: int) -> Iterator[Step]:
+    """Train changes side by side, each until its own stop fires.
+
+    Each learner sees the model with the sum of all changes and moves its own only. A step costs one
+    evaluation of each learner's loss and one backward; none after its stop.
+
+    Args:
+        learners: Who trains; all change the same sites.
+        steps: Steps at most.
+
+    Yields:
+        Every step: the balanced sum of the losses, and the largest statistic still to come down.
+
+    Raises:
+        Diverged: If a loss is not finite.
+    """
+    for number in range(1, steps + 1):
+        live = [learner for learner in learners if not learner.stop.stopped]
+        deltas = {learner: learner.change.deltas() for learner in learners}
+        total = _total(list(deltas.values()))
+        losses, gradients = zip(*(learner.look(total) for learner in live), strict=True)
+        weights = balance(losses)
+        done = all(learner.stop.stopped for learner in learners)
+        loss = sum(map(mul, weights, losses))
+        yield Step(number, loss, max(learner.stop.momentum for learner in learners), done)
+        if done:
+            return
+        for learner, eta, gradient in zip(live, weights, gradients, strict=True):
+            if not learner.stop.stopped:
+                learner.learn(deltas[learner], gradient, eta, total)
+
+
+def balance(losses: Sequence[float]) -> list[float]:
+    """Weights that make the losses of several concepts count alike (SRS-ME, eq. 34-36).
+
+    ``eta_i = |max_k L_k| / |L_i|``, as plain numbers: no gradient flows through them. They are
+    kept between 1/10 and 10. A loss that passes zero would otherwise send its own weight to
+    infinity, or all others' to zero; and Adam remembers squares, so that one huge gradient makes
+    the steps tiny for hundreds of steps.
+
+    Args:
+        losses: ``L_i``, at least one.
+
+    Returns:
+        ``eta_i``, in the same order; 1 for the largest.
+
+    Example:
+        >>> balance([4.0, 2.0, -1.0, 0.0])
+        [1.0, 2.0, 4.0, 10.0]
+    """
+    top = max(losses)
+    return [1.0 if loss == top else _clamped(abs(top), abs(loss)) for loss in losses]
+
+
+def _clamped(top: float, size: float) -> float:
+    if top >= MOST_BALANCE * size:
+        return MOST_BALANCE
+    return max(top / size, 1 / MOST_BALANCE)
+
+
+def _total(deltas: Sequence[Deltas]) -> dict[str, Tensor]:
+    """The summed changes of every site, cut off from the parameters."""
+    detached = [{site: change.detach() for site, change in part.items()} for part in deltas]
+    first, *rest = detached
+    return {
+        site: sum((part[site] for part in rest), change).requires_grad_()
+        for site, change in first.items()
+    }

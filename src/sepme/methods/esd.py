@@ -1,0 +1,76 @@
+"""ESD: erased Stable Diffusion, the variant that trains cross-attention (ESD-x)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from typing import ClassVar, Literal
+
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from sepme.core.backend import Backend
+from sepme.core.method import from_paper
+from sepme.methods._bases import Unconstrained
+from sepme.methods._descent import Change, Deltas, Learner, Loss
+from sepme.methods._training import FrozenPool, MomentumStop
+
+_SMOOTHING = 0.9
+"""Of the running loss, which is shown and recorded but stops nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ESD(Unconstrained):
+    """Erase a concept by teaching the model to steer away from it on its own.
+
+    The changed model's prediction for the concept is drawn to what the original says with
+    negative guidance: ``||eps(x_t, c) - [eps0(x_t, "") - eta (eps0(x_t, c) - eps0(x_t, ""))]||^2``,
+    averaged over elements. Both predictions of the original are those of a fixed pool of noised
+    latents, so they are made once. No prompt is left alone for certain, and several concepts, which
+    take turns, share one shift, which can be taken back as a whole only.
+
+    Args:
+        guidance: eta, the strength of negative guidance (paper: 1).
+        learning_rate: Of Adam (paper: 1e-5).
+        max_steps: Steps; there is no early stop (paper: 1000).
+        batch_size: Noised latents a step (paper: 1).
+        images: Images the pristine model draws for each concept.
+        pool: Noised latents made from them.
+        bins: DDIM bins the timesteps are drawn from (paper: 50).
+        target_modules: Sites to change, a regular expression for the module path. The paper trains
+            all weights of cross-attention; only those that read the text can be changed here.
+
+    Raises:
+        SpecError: If a value is out of range.
+
+    Example:
+        >>> chosen = ESD(guidance=2.0).resolve()
+        >>> chosen.guidance, chosen.learning_rate, chosen.max_steps
+        (2.0, 1e-05, 1000)
+    """
+
+    name: ClassVar[str] = "esd"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2303.07345"
+    kind: ClassVar[Literal["trained", "closed-form", "guard"]] = "trained"
+    separable: ClassVar[bool] = False
+    restorable: ClassVar[str] = "everything, exactly; not one of several concepts"
+    cost: ClassVar[str] = "hundreds of steps, one U-Net forward and backward each"
+
+    guidance: float = from_paper(1.0, above=0)
+    learning_rate: float = from_paper(1e-5, above=0)
+
+    def _loss(self, model: Backend, batches: Sequence[Iterator[FrozenPool]]) -> Loss:
+        turns = cycle(batches)
+
+        def distance(deltas: Deltas) -> Tensor:
+            part = next(next(turns))
+            noise = model.predict_noise(part.latents, part.timesteps, part.embeds, deltas=deltas)
+            return mse_loss(noise.float(), part.blank - self.guidance * part.representation)
+
+        return distance
+
+    def _learner(self, change: Change, loss: Loss) -> Learner:
+        stop = MomentumStop(_SMOOTHING, -math.inf)
+        return Learner.of(change, loss, stop, rate=self.learning_rate)
