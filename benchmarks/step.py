@@ -65,7 +65,7 @@ def our_step(
     model: sepme.ErasedPipeline, method: sepme.SepME, concept: sepme.Concept, pool: FrozenPool
 ) -> tuple[Callable[[], object], Tensor]:
     """The loop of `SepME.fit` itself, one step a call; and the directions it trains on."""
-    from sepme.core.method import listed
+    from sepme.core.listing import listed
     from sepme.methods._descent import descend
 
     directions, _ = method._room(model, concept, listed(model, concept, []))

@@ -5,8 +5,10 @@ from dataclasses import replace
 import torch
 
 from sepme.core.concept import Concept
-from sepme.core.payload import DenseShift, SiteShift
+from sepme.core.dense_shift import DenseShift
+from sepme.core.payload import SiteShift
 from sepme.core.shift import ConceptShift, Provenance
+from sepme.core.text_shift import TextShift
 
 BASE = "sha256:" + "0" * 64
 D_TEXT = 12
@@ -40,6 +42,22 @@ def make_dense_shift(*names: str, seed: int = 0) -> ConceptShift:
     changes = {site: torch.randn(d_out, D_TEXT, generator=draw) for site, d_out in SITES.items()}
     shift = make_shift(*names, seed=seed, decoupled_from=(), separable=False)
     return replace(shift, payload=DenseShift(changes))
+
+
+def make_text_shift(*names: str, seed: int = 0, rank: int = 2) -> ConceptShift:
+    """A random map of text space, joint if several concepts are named."""
+    draw = torch.Generator().manual_seed(seed)
+    left, right = (
+        torch.randn(D_TEXT, rank, generator=draw),
+        torch.randn(rank, D_TEXT, generator=draw),
+    )
+    return ConceptShift(
+        concepts=tuple(Concept(name, (name.replace("-", " "),)) for name in names),
+        payload=TextShift(left, right, tuple(SITES)),
+        decoupled_from=(),
+        separable=False,
+        provenance=Provenance(BASE, "uce", {"lamb": 0.5}, seed, {"sepme": "0"}, {"rank": rank}),
+    )
 
 
 def make_base(dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:

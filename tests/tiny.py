@@ -18,7 +18,7 @@ from sepme import demo
 from sepme.core.backend import Backend
 from sepme.core.compose import compose
 from sepme.core.concept import Concept
-from sepme.core.method import listed
+from sepme.core.listing import listed
 from sepme.core.payload import SiteShift
 from sepme.core.shift import ConceptShift, Provenance
 from sepme.linalg.null_space import null_space, private_directions

@@ -7,10 +7,12 @@ from sepme.methods.esd import ESD
 from sepme.methods.sepme import SepME
 from sepme.methods.sepme_free import SepMEFree
 from sepme.methods.sepme_joint import SepMEJoint
+from sepme.methods.uce import UCE
 
 CASES: Mapping[str, Method] = {
     "esd": ESD(images=2, pool=4, max_steps=12, learning_rate=1e-3),
     "sepme": SepME(images=2, pool=4, max_steps=12, scale=0.02, threshold=-1.0),
     "sepme-free": SepMEFree(images=2, pool=4, max_steps=12, learning_rate=1e-3, threshold=-1.0),
     "sepme-joint": SepMEJoint(images=2, pool=4, max_steps=12, scale=0.02, threshold=-1.0),
+    "uce": UCE(),
 }

@@ -14,7 +14,8 @@ from diffusers import StableDiffusionPipeline
 import sepme
 from sepme import demo
 from sepme.cli import main
-from sepme.core.payload import DenseShift
+from sepme.core.dense_shift import DenseShift
+from sepme.methods.uce import UCE
 from tests.tiny import build_tiny, concepts_of, null_space_shifts
 
 TOLERANCE = 1e-5
@@ -149,3 +150,21 @@ def test_checkpoint_in_diffusers(folder: Path, erased, tmp_path: Path) -> None:
     text = (tmp_path / "merged" / "README.md").read_text()
     assert all(name in text for name in model.erased)
     assert "suppresses generation" in text
+
+
+def test_a_text_map_in_diffusers(folder: Path, tmp_path: Path) -> None:
+    model = sepme.load(folder)
+    shift = UCE().fit(model, concepts_of(model, 1)[0])
+    model.erase(shift)
+    model.save(tmp_path / "ledger")
+    export(tmp_path / "ledger", tmp_path / "one.safetensors")
+    export(tmp_path / "ledger", tmp_path / "merged", "--format", "checkpoint")
+    embeds = model.encode(["", shift.concepts[0].prompts[0]])
+    wanted = noise(model.pipeline.unet, embeds)
+    pipeline = fresh(folder)
+    assert (noise(pipeline.unet, embeds) - wanted).abs().max() > 100 * TOLERANCE, "the inverse"
+    pipeline.load_lora_weights(str(tmp_path), weight_name="one.safetensors")
+    assert (noise(pipeline.unet, embeds) - wanted).abs().max() <= TOLERANCE
+    merged = fresh(tmp_path / "merged")
+    assert not differ(model, merged, torch.equal)
+    assert torch.equal(noise(merged.unet, embeds), wanted)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,6 +14,8 @@ from sepme.io.checkpoint import check_unused, save_checkpoint
 from sepme.io.ledger_dir import LedgerDir
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from sepme.core.shift import ConceptShift
     from sepme.io.lora import Architecture
 
@@ -48,7 +50,7 @@ def export(
     check_unused(path)
     shifts = _shifts(directory, concept or ())
     if lora:
-        _write_lora(path, shifts)
+        _write_lora(run, path, shifts, model or directory.model)
     else:
         _write_checkpoint(run, path, shifts, model or directory.model)
     names = [shift.name for shift, _ in shifts]
@@ -71,14 +73,30 @@ def _shifts(directory: LedgerDir, names: Sequence[str]) -> list[tuple[ConceptShi
     return [(directory.shift(name), entry.strength) for name, entry in sorted(distinct.items())]
 
 
-def _write_lora(path: Path, shifts: list[tuple[ConceptShift, float]]) -> None:
+def _write_lora(
+    run: Run, path: Path, shifts: list[tuple[ConceptShift, float]], source: str
+) -> None:
     from sepme.core.payload import SiteShift
-    from sepme.io.lora import save_lora
+    from sepme.core.text_shift import TextShift
+    from sepme.io.lora import needs_base, save_lora
 
-    payload = shifts[0][0].payload
-    width = payload.directions.shape[1] if isinstance(payload, SiteShift) else 0
+    payload, width = shifts[0][0].payload, 0
+    if isinstance(payload, SiteShift):
+        width = payload.directions.shape[1]
+    elif isinstance(payload, TextShift):
+        width = payload.right.shape[1]
+    architecture = _ARCHITECTURES.get(width, "sd1")
+    base = _base(run, shifts, source) if needs_base(shifts) else None
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_lora(path, shifts, names="kohya", architecture=_ARCHITECTURES.get(width, "sd1"))
+    save_lora(path, shifts, names="kohya", architecture=architecture, base=base)
+
+
+def _base(run: Run, shifts: list[tuple[ConceptShift, float]], source: str) -> Mapping[str, Tensor]:
+    """Pristine weights of the model the shifts were fitted on."""
+    model = run.load(source)
+    for shift, _ in shifts:
+        model.ledger.erase(shift, allow_interference=True)  # raises if it is another model
+    return model.sites()
 
 
 def _write_checkpoint(

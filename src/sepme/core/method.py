@@ -9,11 +9,12 @@ from importlib.metadata import version
 from typing import Any, ClassVar, Literal, Self
 
 from sepme.core.backend import Backend
-from sepme.core.concept import BLANK, Concept
+from sepme.core.concept import Concept
 from sepme.core.limits import Limits
+from sepme.core.listing import apart
 from sepme.core.record import Scalar
 from sepme.core.shift import ConceptShift, Provenance
-from sepme.errors import MethodError, NotSeparable, SpecError, did_you_mean, shown
+from sepme.errors import SpecError, did_you_mean, shown
 
 
 def from_paper(
@@ -38,71 +39,6 @@ def from_paper(
     """
     limits = Limits(type(value), above, least, most, one_of)
     return field(default=None, metadata={"paper": value, "limits": limits})
-
-
-def listed(model: Backend, concept: Concept, retain: Sequence[Concept]) -> tuple[Concept, ...]:
-    """Everything a shift must leave alone: blank, what the model knows, what is retained.
-
-    An earlier definition of the concept itself does not count: the new shift replaces it.
-
-    Args:
-        model: The model.
-        concept: What to erase.
-        retain: What to leave alone, besides ``model.known``.
-
-    Returns:
-        Distinct concepts, blank first. Two can share a name: a concept the ledger holds and a
-        retained one that words it differently; both are left alone.
-
-    Raises:
-        NotSeparable: If the concept, or one of its prompts, would have to be left alone too.
-
-    Example:
-        >>> from unittest.mock import Mock
-        >>> cat, dog = Concept("cat", ("a cat",)), Concept("dog", ("a dog",))
-        >>> [c.name for c in listed(Mock(known=(BLANK,)), cat, [dog])]
-        ['blank', 'dog']
-    """
-    known = tuple(other for other in model.known if other.name != concept.name)
-    others = tuple(dict.fromkeys((BLANK, *known, *retain)))
-    for other in others:
-        shared = [prompt for prompt in concept.prompts if prompt in other.prompts]
-        if shared or other.name == concept.name:
-            raise NotSeparable(
-                f"{concept.name!r} cannot be erased and left alone at once: {other.name!r} is to "
-                f"be left alone{f' and has the same prompt {shared[0]!r}' if shared else ''}. "
-                "Retain it no longer, or give the two prompts of their own."
-            )
-    return others
-
-
-def retained_for_each(
-    model: Backend, concepts: Sequence[Concept], retain: Sequence[Concept]
-) -> tuple[tuple[Concept, ...], ...]:
-    """What each of several concepts' fits must retain: the other concepts too.
-
-    Args:
-        model: The model.
-        concepts: What to erase.
-        retain: What to leave alone, besides ``model.known``.
-
-    Returns:
-        Concepts to retain, for each of the concepts.
-
-    Raises:
-        MethodError: If two concepts have one name.
-        NotSeparable: If something is to be erased and left alone at once.
-    """
-    names = [concept.name for concept in concepts]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise MethodError(
-            f"{twice[0]!r} is to be erased twice in one call. Name each concept once; several "
-            "wordings of one concept are prompts of one Concept."
-        )
-    others = [(*retain, *(c for c in concepts if c is not concept)) for concept in concepts]
-    for concept, alone in zip(concepts, others, strict=True):
-        listed(model, concept, alone)
-    return tuple(others)
 
 
 class Method(ABC):
@@ -213,7 +149,10 @@ class Method(ABC):
         retain: Sequence[Concept] = (),
         seed: int = 0,
     ) -> tuple[ConceptShift, ...]:
-        """Fit several concepts, one at a time, each with the others among the retained.
+        """Fit several concepts one at a time, each with the others among the retained.
+
+        Methods that solve for all concepts at once override this and return one shift that names
+        them all.
 
         Args:
             model: The model.
@@ -227,7 +166,7 @@ class Method(ABC):
         Raises:
             MethodError: If a concept comes twice, or cannot be erased this way.
         """
-        retained = retained_for_each(model, concepts, retain)
+        retained = apart(model, concepts, retain)
         return tuple(
             self.fit(model, concept, retain=alone, seed=seed)
             for concept, alone in zip(concepts, retained, strict=True)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar, Protocol
 
-import torch
 from torch import Tensor
 
-from sepme.errors import Diverged, MethodError, shown
+from sepme.core.dense_shift import DenseShift
+from sepme.core.factors import by_site, owned_matrix, unprefixed
+from sepme.core.text_shift import TextShift
+from sepme.errors import MethodError, shown
 from sepme.linalg.low_rank import LowRank
 
-_SITE = re.compile(r"\w+(\.\w+)*", re.ASCII)
 _FACTORS = "factors."
-_CHANGES = "changes."
 
 
 class Payload(Protocol):
@@ -70,6 +69,7 @@ class SiteShift:
         Diverged: If a number is not finite.
 
     Example:
+        >>> import torch
         >>> shift = SiteShift(torch.eye(1, 3), {"to_k": torch.ones(2, 1)})
         >>> shift.delta("to_k", torch.zeros(2, 3))
         tensor([[1., 0., 0.],
@@ -82,7 +82,7 @@ class SiteShift:
 
     def __post_init__(self) -> None:
         """Check and copy every tensor."""
-        directions, factors = _owned("directions", self.directions), _owned_sites(self.factors)
+        directions, factors = owned_matrix("directions", self.directions), by_site(self.factors)
         rank = len(directions)
         for site, factor in factors.items():
             if factor.shape[1] != rank:
@@ -143,106 +143,10 @@ class SiteShift:
         directions = rest.pop("directions", None)
         if directions is None:
             raise MethodError(f"a site shift needs 'directions', got {shown(sorted(tensors))}.")
-        return cls(directions, _sites_of(rest, _FACTORS, "a site shift"))
-
-
-@dataclass(frozen=True, eq=False)
-class DenseShift:
-    """One matrix per site, as large as the weight it changes.
-
-    What methods give that leave every number of a weight free: no text row is spared by
-    construction. The tensors are copied, so that what the caller does to its own later changes
-    nothing here.
-
-    Attributes:
-        changes: Module path of a site to its ``dW_l``, ``(d_out, d_in)``, float32.
-
-    Raises:
-        MethodError: If a name, shape or dtype does not fit.
-        Diverged: If a number is not finite.
-
-    Example:
-        >>> DenseShift({"to_k": torch.ones(2, 3)}).delta("to_k", torch.zeros(2, 3))
-        tensor([[1., 1., 1.],
-                [1., 1., 1.]], dtype=torch.float64)
-    """
-
-    kind: ClassVar[str] = "dense"
-    changes: Mapping[str, Tensor]
-
-    def __post_init__(self) -> None:
-        """Check and copy every tensor."""
-        object.__setattr__(self, "changes", MappingProxyType(_owned_sites(self.changes)))
-
-    @property
-    def sites(self) -> tuple[str, ...]:
-        """Module paths of the weights it changes, sorted."""
-        return tuple(self.changes)
-
-    def delta(self, site: str, base: Tensor) -> Tensor:
-        """The change of one weight, ``(d_out, d_in)``, float64, on the CPU.
-
-        Args:
-            site: One of `sites`.
-            base: The pristine weight; this payload does not depend on it.
-
-        Returns:
-            The matrix.
-        """
-        return self.changes[site].double()
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Everything it stores, by name."""
-        return {f"{_CHANGES}{site}": change for site, change in self.changes.items()}
-
-    @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> DenseShift:
-        """Rebuild it from named tensors.
-
-        Args:
-            tensors: What `tensors` returned, perhaps from an untrusted file.
-
-        Returns:
-            The payload.
-
-        Raises:
-            MethodError: If the names, shapes, dtypes or values do not fit.
-        """
-        return cls(_sites_of(tensors, _CHANGES, "a dense shift"))
+        return cls(directions, unprefixed(rest, _FACTORS, "a site shift"))
 
 
 PAYLOADS: Mapping[str, type[Payload]] = MappingProxyType(
-    {payload.kind: payload for payload in (DenseShift, SiteShift)}
+    {payload.kind: payload for payload in (DenseShift, SiteShift, TextShift)}
 )
 """Payload classes by kind, for reading a shift back."""
-
-
-def _sites_of(tensors: Mapping[str, Tensor], prefix: str, what: str) -> dict[str, Tensor]:
-    if odd := [name for name in sorted(tensors) if not name.startswith(prefix)]:
-        raise MethodError(f"{what} has no tensor named {shown(odd[0])}.")
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-
-
-def _owned_sites(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    if not tensors:
-        raise MethodError("a shift needs at least one site, got none.")
-    owned = {}
-    for site, tensor in sorted(tensors.items()):
-        if not _SITE.fullmatch(site):
-            raise MethodError(f"a site must be a dotted module path, got {shown(site)}.")
-        owned[site] = _owned(site, tensor)
-    return owned
-
-
-def _owned(name: str, tensor: Tensor) -> Tensor:
-    if tensor.dtype != torch.float32 or tensor.ndim != 2 or 0 in tensor.shape:
-        raise MethodError(
-            f"{name!r} must be a non-empty float32 matrix, "
-            f"got {tensor.dtype} of shape {tuple(tensor.shape)}."
-        )
-    owned = tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-    if not torch.isfinite(owned).all():
-        raise Diverged(
-            f"{name!r} holds numbers that are not finite. Fit again with a smaller learning rate."
-        )
-    return owned

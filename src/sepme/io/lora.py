@@ -14,6 +14,7 @@ from torch import Tensor
 from sepme.core.payload import SiteShift
 from sepme.core.record import canonical_json
 from sepme.core.shift import ConceptShift
+from sepme.core.text_shift import TextShift
 from sepme.errors import LedgerError, MethodError, ShiftFileError
 from sepme.io.atomic import write_atomic
 from sepme.io.shift_file import SPEC
@@ -36,7 +37,9 @@ _DOWN = ("lora_down.weight", "lora_A.weight")
 Weighted: TypeAlias = Sequence[tuple[ConceptShift, float]]
 
 
-def lora_state_dict(shifts: Weighted, *, names: Names = "kohya") -> dict[str, Tensor]:
+def lora_state_dict(
+    shifts: Weighted, *, names: Names = "kohya", base: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
     """Tensors of one LoRA that adds what the shifts add together.
 
     Each site's factors are balanced and cut to the true rank of the sum, which is never formed
@@ -46,6 +49,7 @@ def lora_state_dict(shifts: Weighted, *, names: Names = "kohya") -> dict[str, Te
     Args:
         shifts: Pairs of a shift and its strength (dimensionless).
         names: Naming convention of the U-Net's modules.
+        base: Site to pristine weight; see `needs_base`.
 
     Returns:
         Name to float32 tensor: down ``(rank, d_in)``, up ``(d_out, rank)`` and, for kohya, a
@@ -53,19 +57,15 @@ def lora_state_dict(shifts: Weighted, *, names: Names = "kohya") -> dict[str, Te
 
     Raises:
         LedgerError: If there is no shift.
-        MethodError: If a shift has no low-rank form.
+        BaseMismatch: If a shift does not fit the weights of ``base``.
+        MethodError: If a shift has no low-rank form, or needs ``base``.
     """
     if not shifts:
         raise LedgerError("there is nothing to export: no shift is active. Erase a concept first.")
     terms: dict[str, list[LowRank]] = {}
     for shift, strength in shifts:
-        if not isinstance(shift.payload, SiteShift):
-            raise MethodError(
-                f"shift {shift.name!r} has a {shift.payload.kind!r} payload, which has no exact "
-                "low-rank form. Export a checkpoint instead."
-            )
         for site in shift.payload.sites:
-            left, right = shift.payload.low_rank(site)
+            left, right = _low_rank(shift, site, base or {})
             terms.setdefault(site, []).append(LowRank(strength * left.double(), right))
     factors = {site: compress(terms[site]) for site in sorted(terms)}
     rank = max(1, *(len(factor.right) for factor in factors.values()))
@@ -73,6 +73,18 @@ def lora_state_dict(shifts: Weighted, *, names: Names = "kohya") -> dict[str, Te
     for site, factor in factors.items():
         tensors |= _named(site, _padded(factor, rank), names)
     return tensors
+
+
+def needs_base(shifts: Weighted) -> bool:
+    """Whether a LoRA of the shifts can be made with the base model's weights only.
+
+    Args:
+        shifts: As for `lora_state_dict`.
+
+    Returns:
+        True if a shift is a map of text space, which every site takes part in its own way.
+    """
+    return any(isinstance(shift.payload, TextShift) for shift, _ in shifts)
 
 
 def lora_metadata(
@@ -131,6 +143,7 @@ def save_lora(
     architecture: Architecture = "sd1",
     title: str | None = None,
     clip_skip: int = 1,
+    base: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write shifts as one LoRA file, in one step.
 
@@ -141,13 +154,15 @@ def save_lora(
         architecture: As for `lora_metadata`.
         title: As for `lora_metadata`.
         clip_skip: As for `lora_metadata`.
+        base: As for `lora_state_dict`.
 
     Raises:
         LedgerError: If there is no shift.
-        MethodError: If a shift has no low-rank form.
+        BaseMismatch: If a shift does not fit the weights of ``base``.
+        MethodError: If a shift has no low-rank form, or needs ``base``.
         ShiftFileError: If the file cannot be written; an old file is then intact.
     """
-    tensors = lora_state_dict(shifts, names=names)
+    tensors = lora_state_dict(shifts, names=names, base=base)
     rank = next(len(tensor) for name, tensor in tensors.items() if name.endswith(_DOWN))
     metadata = lora_metadata(
         shifts, rank=rank, architecture=architecture, title=title, clip_skip=clip_skip
@@ -158,6 +173,22 @@ def save_lora(
         write_atomic(Path(path), safetensors.torch.save(tensors, metadata=metadata))
     except OSError as error:
         raise ShiftFileError(f"cannot write {path}: {error.strerror}.") from error
+
+
+def _low_rank(shift: ConceptShift, site: str, base: Mapping[str, Tensor]) -> LowRank:
+    if isinstance(shift.payload, SiteShift):
+        return shift.payload.low_rank(site)
+    if not isinstance(shift.payload, TextShift):
+        raise MethodError(
+            f"shift {shift.name!r} has a {shift.payload.kind!r} payload, which has no exact "
+            "low-rank form. Export a checkpoint instead."
+        )
+    if site not in base:
+        raise MethodError(
+            f"shift {shift.name!r} is a map of text space, so its LoRA depends on the pristine "
+            f"weight of {site!r}, which was not given. Pass the base model's sites."
+        )
+    return shift.payload.low_rank(site, base[site])
 
 
 def _named(site: str, factor: LowRank, names: Names) -> dict[str, Tensor]:

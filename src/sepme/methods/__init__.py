@@ -11,6 +11,7 @@ METHODS: Registry[type[Method]] = Registry(
         "sepme": "sepme.methods.sepme:SepME",
         "sepme-free": "sepme.methods.sepme_free:SepMEFree",
         "sepme-joint": "sepme.methods.sepme_joint:SepMEJoint",
+        "uce": "sepme.methods.uce:UCE",
     },
     error=UnknownMethod,
 )

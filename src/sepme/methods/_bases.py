@@ -11,7 +11,8 @@ from torch import Tensor
 
 from sepme.core.backend import CROSS_ATTN_KV, Backend
 from sepme.core.concept import BLANK, Concept
-from sepme.core.method import Method, from_paper, listed, retained_for_each
+from sepme.core.listing import apart, listed
+from sepme.core.method import Method, from_paper
 from sepme.core.record import Scalar
 from sepme.core.shift import ConceptShift
 from sepme.linalg.null_space import null_space, private_directions, separability
@@ -78,7 +79,7 @@ class Trained(Method):
         on_step: OnStep | None,
     ) -> tuple[ConceptShift, ...]:
         """Fit concepts in one optimisation, with every hyper-parameter chosen."""
-        retained = zip(concepts, retained_for_each(model, concepts, retain), strict=True)
+        retained = zip(concepts, apart(model, concepts, retain), strict=True)
         others = {concept: listed(model, concept, alone) for concept, alone in retained}
         chosen = self.resolve(model.presets.get(self.name))
         return chosen._learn(model, others, seed, on_step) if others else ()

@@ -10,7 +10,8 @@ from typing import Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from sepme.core.payload import DenseShift, Payload, SiteShift
+from sepme.core.dense_shift import DenseShift
+from sepme.core.payload import Payload, SiteShift
 from sepme.methods._training import MomentumStop, Step
 
 Deltas: TypeAlias = Mapping[str, Tensor]

@@ -55,3 +55,19 @@ def test_checkpoint(cli: Cli, ledger: Path, tmp_path: Path) -> None:
     assert {"model_index.json", "README.md", "sepme.json", "unet"} <= names
     assert not list(tmp_path.glob(".*"))
     assert not list((tmp_path / "o").rglob("*.bin"))
+
+
+def test_a_text_map_is_exported_with_the_weights_of_its_model(
+    cli: Cli, tiny: Path, tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "ledger", tmp_path / "o.safetensors"
+    words = ("erase", "owl", "--method", "uce", "--model", tiny, "--ledger", folder, "-q")
+    assert cli(*words).code == 0
+    export = ("export", "--ledger", folder, "--out", out)
+    error = cli(*export, "--model", "demo").one_error(5)
+    assert "fitted on base" in error
+    assert not out.exists()
+    assert cli(*export, "--json").data["concepts"] == ["owl"]
+    with safe_open(out, framework="pt") as file:
+        names = list(file.keys())
+        assert len([name for name in names if name.endswith("lora_up.weight")]) == 8

@@ -3,7 +3,7 @@ import torch
 
 from sepme.core.compose import compose
 from sepme.errors import BaseMismatch, LedgerError
-from tests.shifts import SITES, make_base, make_dense_shift, make_shift
+from tests.shifts import SITES, make_base, make_dense_shift, make_shift, make_text_shift
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
@@ -47,6 +47,24 @@ def test_wrong_shape() -> None:
     base = {site: weight[:, 1:] for site, weight in make_base().items()}
     with pytest.raises(BaseMismatch, match=r"\(5, 12\)"):
         compose(base, [(make_shift("a"), 1.0)])
+
+
+def test_a_text_map_multiplies_every_pristine_weight() -> None:
+    base, shift, other = make_base(), make_text_shift("a"), make_shift("b")
+    text_map = shift.payload.left.double() @ shift.payload.right.double()
+    alone, beside = compose(base, [(shift, 0.5)]), compose(base, [(shift, 0.5), (other, 1.0)])
+    for site, weight in base.items():
+        wide = weight.double()
+        assert torch.allclose(alone[site].double(), wide + 0.5 * wide @ text_map, atol=1e-5)
+        both = wide + 0.5 * wide @ text_map + other.payload.delta(site, weight)
+        assert torch.allclose(beside[site].double(), both, atol=1e-5)  # the other is not mapped
+        assert not torch.allclose(alone[site], beside[site], atol=1e-2)
+
+
+def test_a_text_map_of_another_width() -> None:
+    base = {site: weight[:, 1:] for site, weight in make_base().items()}
+    with pytest.raises(BaseMismatch, match=r"12-dimensional.*\(5, 11\)"):
+        compose(base, [(make_text_shift("a"), 1.0)])
 
 
 def test_strength_must_be_finite() -> None:

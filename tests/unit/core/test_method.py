@@ -4,8 +4,8 @@ from unittest.mock import Mock
 
 import pytest
 
-from sepme.core.concept import BLANK, Concept
-from sepme.core.method import Method, from_paper, listed
+from sepme.core.concept import Concept
+from sepme.core.method import Method, from_paper
 from sepme.errors import MethodError, NotSeparable, SpecError
 from tests.shifts import make_shift
 
@@ -47,18 +47,6 @@ def test_fit_many_refuses_contradictions_before_any_fit() -> None:
         Remembering.fit_many(method, model, [dog, cat, Concept("feline", ("a cat",))])
     method.fit.assert_not_called()
     assert len(Remembering.fit_many(method, model, [cat, dog])) == 2
-
-
-def test_listed_is_everything_but_the_concept_itself() -> None:
-    cat, dog, owl = (Concept(name, (name,)) for name in ("cat", "dog", "owl"))
-    model = Mock(known=(BLANK, dog, Concept("cat", ("an older wording",))))
-    assert listed(model, cat, [owl, dog]) == (BLANK, dog, owl)
-    assert listed(Mock(known=()), cat, []) == (BLANK,)  # blank is always among them
-    reworded = Concept("dog", ("hound",))
-    assert listed(model, cat, [reworded]) == (BLANK, dog, reworded)
-    for bad in (BLANK, Concept("blank", ("cat",)), Concept("hound", ("bark", "dog"))):
-        with pytest.raises(NotSeparable, match=bad.name):
-            listed(model, bad, [])
 
 
 @dataclass(frozen=True)

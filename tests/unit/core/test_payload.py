@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from sepme.core.payload import PAYLOADS, DenseShift, SiteShift
+from sepme.core.dense_shift import DenseShift
+from sepme.core.payload import PAYLOADS, SiteShift
 from sepme.errors import Diverged, MethodError
 
 

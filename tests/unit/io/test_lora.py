@@ -7,9 +7,9 @@ import safetensors.torch
 import torch
 from safetensors import safe_open
 
-from sepme.errors import LedgerError, MethodError, ShiftFileError
-from sepme.io.lora import lora_metadata, lora_state_dict, save_lora
-from tests.shifts import SITES, make_base, make_dense_shift, make_shift
+from sepme.errors import BaseMismatch, LedgerError, MethodError, ShiftFileError
+from sepme.io.lora import lora_metadata, lora_state_dict, needs_base, save_lora
+from tests.shifts import SITES, make_base, make_dense_shift, make_shift, make_text_shift
 
 FIRST, *REST = SITES
 SHIFTS = [
@@ -77,6 +77,43 @@ def test_nothing_to_export() -> None:
 def test_payload_without_low_rank_form(others: list) -> None:
     with pytest.raises(MethodError, match=r"'c' has a 'dense' payload.*Export a checkpoint"):
         lora_state_dict([*others, (make_dense_shift("c"), 1.0)])
+
+
+@pytest.mark.parametrize("others", [[], SHIFTS])
+def test_a_text_map_takes_the_form_of_each_site(others: list) -> None:
+    shift, base = make_text_shift("t", rank=3), make_base()
+    tensors = lora_state_dict([(shift, 0.5), *others], names="peft", base=base)
+    for site, weight in base.items():
+        expected = (
+            0.5 * weight.double() @ shift.payload.left.double() @ shift.payload.right.double()
+        )
+        expected += sum(
+            s * o.payload.delta(site, weight) for o, s in others if site in o.payload.sites
+        )
+        left, right = (tensors[f"unet.{site}.lora_{part}.weight"].double() for part in "BA")
+        assert torch.allclose(left @ right, expected, atol=1e-6 * float(expected.norm()))
+        doubled = lora_state_dict(
+            [(shift, 0.5), *others], names="peft", base={**base, site: 2 * weight}
+        )
+        assert not torch.equal(
+            doubled[f"unet.{site}.lora_B.weight"].double(), left
+        )  # inverse check
+    if not others:
+        assert {len(t) for name, t in tensors.items() if "lora_A" in name} == {3}
+
+
+def test_a_text_map_needs_the_base(tmp_path: Path) -> None:
+    shifts, base = [(make_text_shift("t"), 1.0)], make_base()
+    assert needs_base([*SHIFTS, *shifts])
+    assert not needs_base(SHIFTS)
+    with pytest.raises(MethodError, match=f"weight of '{FIRST}', which was not given"):
+        save_lora(tmp_path / "x", shifts)
+    with pytest.raises(MethodError, match=REST[0]):
+        lora_state_dict(shifts, base={FIRST: base[FIRST]})
+    with pytest.raises(BaseMismatch, match="12-dimensional"):
+        lora_state_dict(shifts, base={site: weight[:, 1:] for site, weight in base.items()})
+    save_lora(tmp_path / "x", shifts, base=base)
+    assert (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize(

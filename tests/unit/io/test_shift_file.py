@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sepme.errors import ShiftFileError
 from sepme.io import atomic
 from sepme.io.shift_file import load_shift, save_shift, shift_bytes
-from tests.shifts import make_dense_shift, make_shift
+from tests.shifts import make_dense_shift, make_shift, make_text_shift
 
 SHIFT = make_shift("a", "b", separable=False)
 CONTENT = shift_bytes(SHIFT)
@@ -61,6 +61,34 @@ def test_hostile_dense_tensors(tmp_path: Path, change: dict[str, torch.Tensor]) 
     tensors = {**shift.payload.tensors(), **change}
     refused(tmp_path / "x", safetensors.torch.save(tensors, metadata=metadata))
     refused(tmp_path / "x", safetensors.torch.save(change, metadata=metadata))
+
+
+def test_a_text_map_round_trips(tmp_path: Path) -> None:
+    shift = make_text_shift("a", "b")
+    save_shift(shift, tmp_path / "x.safetensors")
+    loaded = load_shift(tmp_path / "x.safetensors")
+    assert loaded == shift
+    assert loaded.payload.sites == shift.payload.sites
+    assert loaded != make_text_shift("a", "b", seed=1)
+
+
+@pytest.mark.parametrize(
+    ("gone", "tensors"),
+    [
+        ("sites.up.1.attn2.to_k", {}),
+        ("sites.up.1.attn2.to_k", {"sites.up.2.attn2.to_k": torch.empty(0)}),
+        ("sites.up.1.attn2.to_k", {"sites.../x": torch.empty(0)}),
+        ("sites.up.1.attn2.to_k", {"sites.up.1.attn2.to_k": torch.zeros(2**10)}),
+        ("left", {}),
+        ("left", {"left": torch.zeros(12, 3)}),
+        ("left", {"left": torch.full((12, 2), float("inf"))}),
+    ],
+)
+def test_hostile_text_map(tmp_path: Path, gone: str, tensors: dict[str, torch.Tensor]) -> None:
+    shift = make_text_shift("a")
+    kept = {name: t for name, t in shift.payload.tensors().items() if name != gone}
+    metadata = metadata_of(shift_bytes(shift))
+    refused(tmp_path / "x", safetensors.torch.save({**kept, **tensors}, metadata=metadata))
 
 
 def test_any_reader_can_open_it(tmp_path: Path) -> None:

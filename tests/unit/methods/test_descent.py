@@ -4,7 +4,8 @@ from itertools import islice
 import pytest
 import torch
 
-from sepme.core.payload import DenseShift, SiteShift
+from sepme.core.dense_shift import DenseShift
+from sepme.core.payload import SiteShift
 from sepme.errors import Diverged
 from sepme.methods._descent import MOST_BALANCE, Factors, Learner, Matrices, balance, descend
 from sepme.methods._training import MomentumStop

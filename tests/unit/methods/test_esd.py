@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.func import functional_call
 
-from sepme.core.payload import DenseShift
+from sepme.core.dense_shift import DenseShift
 from sepme.errors import Diverged, NotSeparable, SpecError
 from sepme.methods._training import batches, frozen_pool
 from sepme.methods.esd import ESD

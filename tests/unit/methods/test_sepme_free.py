@@ -6,7 +6,7 @@ from torch.func import functional_call
 
 import sepme
 from sepme.core.backend import CROSS_ATTN_KV
-from sepme.core.payload import DenseShift
+from sepme.core.dense_shift import DenseShift
 from sepme.errors import Diverged, Interference, NotSeparable, SpecError
 from sepme.methods._descent import balance
 from sepme.methods._training import batches, frozen_pool
