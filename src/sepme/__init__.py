@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sepme import bench as bench
     from sepme import demo as demo
     from sepme.core.compose import compose as compose
     from sepme.core.concept import Concept as Concept
@@ -30,13 +31,15 @@ _WHERE = {
     "load": "sepme.pipeline",
 }
 
+_MODULES = ("bench", "demo")
+
 __version__ = version("sepme")
-__all__ = sorted([*_WHERE, "__version__", "demo"])
+__all__ = sorted([*_WHERE, *_MODULES, "__version__"])
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 (whatever the name stands for)
-    if name == "demo":
-        return import_module("sepme.demo")
+    if name in _MODULES:
+        return import_module(f"sepme.{name}")
     if name in _WHERE:
         return getattr(import_module(_WHERE[name]), name)
     raise AttributeError(f"module 'sepme' has no attribute {name!r}")

@@ -6,12 +6,22 @@ import os
 import sys
 from collections.abc import Sequence
 
-from sepme.cli import doctor, erasing, exporting, images, ledgers, methods, proof, quickstart
+from sepme.cli import (
+    benching,
+    doctor,
+    erasing,
+    exporting,
+    images,
+    ledgers,
+    methods,
+    proof,
+    quickstart,
+)
 from sepme.cli._app import app
 from sepme.cli._screen import Screen
 from sepme.errors import SepmeError
 
-_MODULES = (doctor, erasing, exporting, images, ledgers, methods, proof, quickstart)
+_MODULES = (benching, doctor, erasing, exporting, images, ledgers, methods, proof, quickstart)
 """Modules whose import adds the commands."""
 _ORDER = [
     "quickstart",
@@ -22,6 +32,7 @@ _ORDER = [
     "status",
     "generate",
     "verify",
+    "bench",
     "methods",
     "doctor",
 ]

@@ -122,7 +122,7 @@ def plan_blocks(model: ErasedPipeline, n: int, seed: int) -> list[Block]:
             "known",
             c.name,
             "literal",
-            _numbered([(p, None, None) for p in c.prompts], each, seed),
+            numbered([(p, None, None) for p in c.prompts], each, seed),
             each,
         )
         for c in specials
@@ -148,7 +148,7 @@ def _concept_blocks(
         if split != "literal" and (known is None or known.kind == "watermark"):
             continue
         count = max(1, round(n * share))
-        cases = _numbered(_labelled(concept, split, head), count, seed)
+        cases = numbered(labelled(concept, split, head), count, seed)
         yield Block(
             role, concept.name, split, cases, _originals(role, split, len(cases), head), head
         )
@@ -162,9 +162,16 @@ def _originals(role: Role, split: str, count: int, head: str | None) -> int:
     return min(count, -(-wanted // BATCH) * BATCH)  # whole batches, as they are drawn live
 
 
-def _labelled(
+def labelled(
     concept: Concept, split: str, head: str | None
 ) -> list[tuple[str, str | None, str | None]]:
+    """Prompts of a demo concept with the style and the object a detector should see.
+
+    Args:
+        concept: The concept.
+        split: ``"literal"`` for its own prompts, else the templates.
+        head: The detector head that sees it; None if none does.
+    """
     own = concept.name if head else None
     if split == "literal":
         pair = (own, None) if head == "style" else (None, own)
@@ -196,14 +203,20 @@ def _retained(split: str, count: int, seed: int, touched: set[str]) -> Block:
         )
         if style not in touched and thing not in touched
     ]
-    cases = _numbered(triples, max(1, count), seed)
+    cases = numbered(triples, max(1, count), seed)
     return Block("retained", "retained", split, cases, len(cases))
 
 
-def _numbered(
+def numbered(
     triples: Sequence[tuple[str, str | None, str | None]], count: int, seed: int
 ) -> tuple[Case, ...]:
-    """``count`` cases, prompts in turn, each with a seed of its own."""
+    """``count`` cases, prompts in turn, each with a seed of its own.
+
+    Args:
+        triples: Prompts with their labels.
+        count: How many.
+        seed: Seed of the run.
+    """
     first = seeds_from(seed)
     return tuple(
         Case(prompt, first + place, style, thing)

@@ -73,7 +73,7 @@ class Studio:
         for batch in chunks(cases):
             if all((state, case) in self._images for case in batch):
                 continue
-            images = _complete(self._model, batch, self._steps)
+            images = complete(self._model, batch, self._steps)
             self._look(state, batch, images)
             self._bar.update(len(batch))
 
@@ -116,7 +116,17 @@ def _strict_pixels() -> Iterator[None]:
         yield
 
 
-def _complete(model: ErasedPipeline, batch: Batch, steps: int) -> list[Image]:
+def complete(model: ErasedPipeline, batch: Batch, steps: int) -> list[Image]:
+    """Every image of a batch, in RGB, or an error.
+
+    Args:
+        model: The model.
+        batch: What to draw.
+        steps: Denoising steps of an image.
+
+    Raises:
+        BackendError: If an image is missing or broken.
+    """
     prompts, seeds = [case.prompt for case in batch], [case.seed for case in batch]
     try:
         with _strict_pixels():

@@ -1,0 +1,83 @@
+"""Benchmarks: one call, resumable after a kill, every figure with n, interval and seeds."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from sepme.bench.report import Report
+from sepme.bench.store import Store, default_folder
+from sepme.errors import SpecError, did_you_mean
+from sepme.pipeline import ErasedPipeline, load
+from sepme.registry import Registry
+
+if TYPE_CHECKING:
+    from sepme.bench.scenes import Scenes
+
+BENCHMARKS: Registry[type[Scenes]] = Registry("benchmark", {"scenes": "sepme.bench.scenes:Scenes"})
+"""Every benchmark by its registry name."""
+
+__all__ = ["BENCHMARKS", "Report", "run"]
+
+
+def run(
+    benchmark: str,
+    *,
+    model: Any = "demo",  # noqa: ANN401 (a name, a path or a live diffusers pipeline)
+    cache: str | Path | None = None,
+    progress: bool = True,
+    **options: Any,  # noqa: ANN401 (the benchmark's own, checked by it)
+) -> Report:
+    """Run a benchmark.
+
+    Images and fits are kept in ``cache`` under everything they depend on: what was drawn or fitted
+    once is never made again, and a run that was killed goes on where it was, to the same figures.
+
+    Args:
+        benchmark: Its name in `BENCHMARKS`.
+        model: A loaded model with nothing erased, or what :func:`sepme.load` takes.
+        cache: Folder of the cache; None is ``~/.cache/sepme``.
+        progress: Whether to show progress on stderr.
+        options: Options of the benchmark, such as ``method``.
+
+    Returns:
+        The report.
+
+    Raises:
+        SpecError: If there is no such benchmark or option, or a value is out of range.
+    """
+    started = time.monotonic()
+    kind = BENCHMARKS[benchmark]
+    declared = [option.name for option in fields(kind)]
+    for name in options.keys() - set(declared):
+        raise SpecError(f"{benchmark} has no option {name!r}. {did_you_mean(name, declared)}")
+    spec = kind(**options)
+    pipeline = model if isinstance(model, ErasedPipeline) else load(model)
+    rows = spec.run(pipeline, Store(Path(cache or default_folder())), progress=progress)
+    chosen = {name: getattr(spec, name) for name in declared}
+    took = round(time.monotonic() - started, 1)
+    return Report(tuple(rows), _environment(pipeline.fingerprint, benchmark, chosen, took))
+
+
+def _environment(
+    base: str, benchmark: str, options: Mapping[str, Any], seconds: float
+) -> dict[str, Any]:
+    packages = ("sepme", "torch", "diffusers", "transformers")
+    return {
+        "benchmark": benchmark,
+        "options": dict(options),
+        "base": base,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": seconds,
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "versions": {package: version(package) for package in packages},
+    }

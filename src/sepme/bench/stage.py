@@ -1,0 +1,125 @@
+"""Puts a model into the states of a scene, fitting each shift once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from sepme.bench.store import Store
+from sepme.bench.timeline import State
+from sepme.core.concept import Concept
+from sepme.core.method import Method
+from sepme.core.shift import ConceptShift
+from sepme.pipeline import ErasedPipeline
+
+if TYPE_CHECKING:
+    from sepme.core.backend import Backend
+
+
+class Stage:
+    """A scene's own view of a model: nothing is erased at its start, and again at its end.
+
+    Shifts of a separable method are made when their concepts are first named, decoupled from all
+    that is known by then, and stay as they are. A method that is not separable cannot give one of
+    several concepts back, so it is fitted anew on what is left to forget.
+
+    Args:
+        backend: The model with its pristine weights.
+        detector: The model's detector.
+        method: The method.
+        concepts: c0 to c8.
+        store: Where fits are kept between runs.
+        seed: Seed of the fits.
+    """
+
+    def __init__(
+        self,
+        model: ErasedPipeline,
+        *,
+        method: Method,
+        concepts: Sequence[Concept],
+        store: Store,
+        seed: int,
+    ) -> None:
+        """Start with nothing erased."""
+        self.model = ErasedPipeline(model.backend, source=model.source, detector=model.detector)
+        self._method, self._concepts = method, concepts
+        self._store, self._seed = store, seed
+
+    def enter(self, state: State) -> None:
+        """Bring the model from the state before into this one.
+
+        Args:
+            state: The next state of the scene.
+        """
+        chosen = [self._concepts[i] for i in state.step.erase]
+        if not self._method.separable:
+            chosen = [self._concepts[i] for i in state.forgotten]
+            self.leave()
+        elif state.step.restore:
+            self.model.restore(*(self._concepts[i].name for i in state.step.restore))
+        if chosen:
+            self.model.erase(*self._fitted(chosen), allow_interference=True)
+
+    def leave(self) -> None:
+        """Give everything back."""
+        if self.model.erased:
+            self.model.restore(*self.model.erased)
+
+    def _fitted(self, concepts: Sequence[Concept]) -> tuple[ConceptShift, ...]:
+        key = self._key(concepts)
+        found = self._store.shifts(key)
+        if found is None:
+            found = self._method.fit_many(self.model, concepts, seed=self._seed)
+            self._store.keep_shifts(key, found)
+        return found
+
+    def _key(self, concepts: Sequence[Concept]) -> dict[str, object]:
+        chosen = self._method.resolve(self.model.presets.get(self._method.name))
+        made = chosen.provenance(self.model, seed=self._seed)
+        return {
+            "provenance": made.to_dict(),
+            "concepts": [concept.to_dict() for concept in concepts],
+            "known": [concept.to_dict() for concept in self.model.known],
+            "threads": torch.get_num_threads(),
+        }
+
+
+@contextmanager
+def staged(stage: Stage) -> Iterator[Stage]:
+    """Leave the stage whatever happens."""
+    try:
+        yield stage
+    finally:
+        stage.leave()
+
+
+def leak(model: ErasedPipeline, concept: Concept) -> float:
+    """How far the active shifts that do not list a concept move its keys and values.
+
+    ``max_l ||sum_i dW_i,l E^T|| / ||W0_l E^T||`` over sites, ``E`` the rows of the concept's own
+    prompts; 0 if every active shift lists it.
+
+    Args:
+        model: The model in some state.
+        concept: The concept.
+    """
+    strangers = [shift for shift in model.shifts if concept.name not in shift.decoupled_from]
+    if not strangers:
+        return 0.0
+    rows = _rows(model, concept)
+    ratios = []
+    for site, weight in model.sites().items():
+        moved = sum(
+            (shift.payload.delta(site, weight) @ rows for shift in strangers), torch.zeros(())
+        )
+        ratios.append(float(moved.norm() / (weight.double().cpu() @ rows).norm()))
+    return max(ratios)
+
+
+def _rows(model: Backend, concept: Concept) -> Tensor:
+    return model.encode(concept.prompts).flatten(0, 1).double().cpu().T

@@ -1,0 +1,150 @@
+"""Scenes on the demo model, with random shifts in place of fits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import pytest
+
+import sepme
+from sepme import bench
+from sepme.bench import gallery, scenes
+from sepme.core.concept import Concept
+from sepme.core.method import Method, from_paper
+from sepme.errors import BackendError, SpecError, UnknownMethod
+from sepme.verify import cases
+from tests.tiny import null_space_shift
+
+SMALL = {"scenes": (3,), "least": 2, "steps": 1, "method": "sepme"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nudge(Method):
+    """Fits nothing: a random shift in the true null space."""
+
+    name: ClassVar[str] = "nudge"
+    paper: ClassVar[str] = "https://example.org"
+    kind: ClassVar[Literal["trained", "closed-form", "guard"]] = "closed-form"
+    separable: ClassVar[bool] = True
+    restorable: ClassVar[str] = "each"
+    cost: ClassVar[str] = "nothing"
+    fits: ClassVar[list[str]] = []
+
+    size: float = from_paper(1.0)
+
+    def fit(self, model, concept: Concept, *, retain: Sequence[Concept] = (), seed: int = 0):
+        self.fits.append(concept.name)
+        return null_space_shift(model, concept, retain, seed=seed, size=self.size or 1.0)
+
+
+@pytest.fixture
+def nudging(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let every method be `Nudge`; what it fits is told."""
+    monkeypatch.setattr(scenes, "METHODS", {"sepme": Nudge})
+    monkeypatch.setattr(Nudge, "fits", [])
+    return Nudge.fits
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two images a batch in place of eight: what is tested here holds for any size."""
+    for module in (cases, gallery, scenes):
+        monkeypatch.setattr(module, "BATCH", 2)
+
+
+@pytest.fixture(scope="module")
+def model() -> sepme.ErasedPipeline:
+    return sepme.load("demo")
+
+
+def figures(report: bench.Report) -> dict[tuple[str, str, str], dict]:
+    return {
+        (row["concepts"], row["split"], row["metric"]): row
+        for row in report.rows
+        if row["time"] is None
+    }
+
+
+def test_one_scene(tmp_path: Path, model, nudging) -> None:
+    drawn = bench.run("scenes", model=model, cache=tmp_path, progress=False, **SMALL)
+    assert len(nudging) == 6
+    assert model.erased == ()
+    rows = figures(drawn)
+    exact = rows["restored", "literal", "restore_error"]
+    assert (exact["value"], exact["leak"]) <= (1, 0.0)
+    leaking = rows["restored", "literal", "restore_error_unlisted"]
+    assert leaking["value"] > 1  # inverse check: the shift of c0 does not list c1
+    assert leaking["leak"] > 0.01
+    assert rows["blank", "literal", "restore_error"]["value"] <= 1
+    assert rows["watermark", "literal", "restore_error"]["value"] <= 1
+    drift = [rows[role, "heldout", "drift_psnr"]["value"] for role in ("forgotten", "regular")]
+    assert drift[0] < drift[1]
+    for row in drawn.rows:
+        assert set(bench.report.COLUMNS) <= row.keys()
+        assert row["n"] >= 2
+        assert row["seeds"] == [0]
+
+    again = bench.run("scenes", model=model, cache=tmp_path, progress=False, **SMALL)
+    assert again.rows == drawn.rows
+    assert len(nudging) == 6, "a fit was made twice"
+
+
+def test_a_killed_run_goes_on_to_the_same_figures(
+    tmp_path: Path, model, nudging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = bench.run("scenes", model=model, cache=tmp_path / "a", progress=False, **SMALL)
+    generate, left = model.backend.generate, [9]
+
+    def failing(*args, **keywords):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return generate(*args, **keywords)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model.backend, "generate", failing)
+        with pytest.raises(KeyboardInterrupt):
+            bench.run("scenes", model=model, cache=tmp_path / "b", progress=False, **SMALL)
+    assert all((model.backend.live()[s] == w).all() for s, w in model.sites().items())
+    kept = list((tmp_path / "b").rglob("images/*"))
+    assert len(kept) == 9
+    resumed = bench.run("scenes", model=model, cache=tmp_path / "b", progress=False, **SMALL)
+    assert resumed.rows == whole.rows
+
+
+def test_pools_are_large_enough() -> None:
+    spec = scenes.Scenes(least=50)
+    for scene in (1, 2, 3, 4):
+        there = list(scenes.states(scene))
+        for role, count in spec._counts(scene).items():
+            shown = {"blank": 1, "watermark": 2}.get(role)
+            pooled = sum(shown or len(state.of(role)) for state in there) * count
+            assert pooled >= 50
+            assert count % scenes.BATCH == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"domain": "colours"}, SpecError, "colours"),
+        ({"scenes": (5,)}, SpecError, "(5,)"),
+        ({"least": 0}, SpecError, "at least 1"),
+        ({"leest": 5}, SpecError, "Did you mean 'least'"),
+        ({"method": "sepmee"}, UnknownMethod, "sepme"),
+    ],
+)
+def test_wrong_options(tmp_path: Path, model, options, error, said: str) -> None:
+    with pytest.raises(error) as caught:
+        bench.run("scenes", model=model, cache=tmp_path, **options)
+    assert said in str(caught.value)
+
+
+def test_an_unknown_benchmark(tmp_path: Path, model) -> None:
+    with pytest.raises(SpecError, match="scenes"):
+        bench.run("scene", model=model, cache=tmp_path)
+
+
+def test_no_detector_no_benchmark(tmp_path: Path, tiny_model) -> None:
+    with pytest.raises(BackendError, match="no detector"):
+        bench.run("scenes", model=tiny_model, cache=tmp_path, **SMALL)
