@@ -44,7 +44,7 @@ def run(
     Args:
         benchmark: Its name in `BENCHMARKS`.
         model: A loaded model with nothing erased, or what :func:`sepme.load` takes.
-        cache: Folder of the cache; None is ``~/.cache/sepme``.
+        cache: Folder of the cache; None is the user's own.
         progress: Whether to show progress on stderr.
         options: Options of the benchmark, such as ``method``.
 

@@ -30,7 +30,7 @@ Key = Mapping[str, Any]
 
 
 def default_folder() -> Path:
-    """``$XDG_CACHE_HOME/sepme``, else ``~/.cache/sepme``."""
+    """``$XDG_CACHE_HOME/sepme``, else ``.cache/sepme`` in the home folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sepme"
 
 

@@ -38,7 +38,7 @@ def bench(  # noqa: PLR0913, PLR0917 (one per flag)
     cache: Annotated[
         Path | None,
         typer.Option(
-            "--cache", metavar="DIR", help="Images and fits.", show_default="~/.cache/sepme"
+            "--cache", metavar="DIR", help="Images and fits.", show_default="the user's cache"
         ),
     ] = None,
     out: Annotated[
