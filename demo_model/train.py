@@ -31,6 +31,7 @@ from demo_model.build_corpus import EXTRA, Corpus
 from demo_model.detector import held_out_drawings, train_detector
 from demo_model.detector_card import DETECTOR_SEED, DETECTOR_STEPS, detector_labels, write_detector
 from demo_model.generator import Branch
+from demo_model.gold import keep
 from demo_model.package import SHIPPED, package
 from demo_model.taught import GOLD, Taught
 from demo_model.tokenizer import train_tokenizer
@@ -142,6 +143,7 @@ class Recipe:
             if not branch.weights_path.exists():
                 branch.start_from(self.trunk.weights_path)
                 branch.train()
+            keep(name, branch.weights_path)
 
     def detector(self) -> None:
         """Train the detector, judge it on what it never saw, and write it with its card."""

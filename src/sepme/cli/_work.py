@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +16,7 @@ from sepme.errors import NotErased, SpecError
 from sepme.io.ledger_dir import LedgerDir
 
 if TYPE_CHECKING:
+    from sepme.core.entry import Entry
     from sepme.core.method import Method
     from sepme.core.shift import ConceptShift
     from sepme.pipeline import ErasedPipeline
@@ -63,18 +65,31 @@ class Job:
             entry = ledger.ledger.entry(concept.name)
         except NotErased:
             return "fit"
-        if len(entry.concepts) > 1 or not self._made(entry.concepts[0], concept, ledger):
+        if not self._made(entry, ledger):
             return "fit"
         if entry.active and entry.strength == self.strength:
             return "keep"
         must = {c.name for c in (*model.known, *self.others(concept))} - {concept.name}
         return "reuse" if entry.active or must <= set(entry.decoupled_from) else "fit"
 
-    def _made(self, held: Concept, concept: Concept, ledger: LedgerDir) -> bool:
-        """Whether the ledger's shift is of this method and seed, for these prompts."""
-        made = ledger.shift(concept.name).provenance
-        same = (held.prompts, held.anchor) == (concept.prompts, concept.anchor)
+    def _made(self, entry: Entry, ledger: LedgerDir) -> bool:
+        """Whether a shift is of this method and seed, for prompts asked for now."""
+        made = ledger.shift(entry.name).provenance
+        asked = {(c.name, c.prompts, c.anchor) for c in self.concepts}
+        same = {(c.name, c.prompts, c.anchor) for c in entry.concepts} <= asked
         return same and (made.method, made.seed) == (self.method.name, self.seed)
+
+    def turns(
+        self, model: ErasedPipeline, ledger: LedgerDir | None
+    ) -> Iterator[tuple[Concept, ...]]:
+        """What is erased in one go: each concept, or all that need a fit if that is one fit."""
+        needed = tuple(c for c in self.concepts if self.action(c, model, ledger) == "fit")
+        if not self.method.together:
+            yield from ((concept,) for concept in self.concepts)
+            return
+        yield from ((concept,) for concept in self.concepts if concept not in needed)
+        if needed:
+            yield needed
 
 
 def run_job(
@@ -144,28 +159,39 @@ def erase_each(
         The ledger, and what was done for each concept.
     """
     ledger = ledger or LedgerDir.create(folder, base=model.fingerprint, model=model.source)
-    done = []
-    for place, concept in enumerate(job.concepts, 1):
-        action = job.action(concept, model, ledger)
-        turn = f"{concept.name} ({place} of {len(job.concepts)})"
+    done: list[dict[str, Any]] = []
+    for concepts in job.turns(model, ledger):
+        action = job.action(concepts[0], model, ledger)
+        names = ", ".join(concept.name for concept in concepts)
+        turn = f"{names} ({len(done) + len(concepts)} of {len(job.concepts)})"
+        start = time.perf_counter()
         if action == "keep":
             screen.say(f"{turn}: already erased with this method, seed and prompts; skipped")
-            done.append(_told(concept, action, 0.0, ledger))
-            continue
-        start = time.perf_counter()
-        if action == "reuse":
-            screen.say(f"{turn}: erasing again with the shift the ledger holds; no training")
-            shift = ledger.shift(concept.name)
         else:
-            screen.say(f"{turn}: fitting ...")
-            shift = job.method.fit(model, concept, retain=job.others(concept), seed=job.seed)
-        ledger.erase(shift, strength=job.strength)
-        model.erase(shift, strength=job.strength)
-        seconds = time.perf_counter() - start
-        screen.say(f"{turn}: erased in {seconds:.1f} s and saved")
-        _warn(shift, screen)
-        done.append(_told(concept, action, seconds, ledger))
+            said = "erasing again with the shift the ledger holds; no training"
+            screen.say(f"{turn}: {said if action == 'reuse' else 'fitting ...'}")
+            for shift in _shifts(job, concepts, action, model, ledger):
+                ledger.erase(shift, strength=job.strength)
+                model.erase(shift, strength=job.strength)
+                _warn(shift, screen)
+        seconds = time.perf_counter() - start if action != "keep" else 0.0
+        if action != "keep":
+            screen.say(f"{turn}: erased in {seconds:.1f} s and saved")
+        done += [_told(concept, action, seconds, ledger) for concept in concepts]
     return ledger, done
+
+
+def _shifts(
+    job: Job,
+    concepts: tuple[Concept, ...],
+    action: Action,
+    model: ErasedPipeline,
+    ledger: LedgerDir,
+) -> tuple[ConceptShift, ...]:
+    if action == "reuse":
+        return (ledger.shift(concepts[0].name),)
+    rest = tuple(c for c in (*job.retain, *job.concepts) if c not in concepts)
+    return job.method.fit_many(model, concepts, retain=rest, seed=job.seed)
 
 
 def older(job: Job, ledger: LedgerDir) -> dict[str, list[str]]:

@@ -53,6 +53,7 @@ class Method(ABC):
         paper: Link to the paper it follows.
         kind: ``"trained"``, ``"closed-form"``, or ``"guard"`` for erasers that change no weight.
         separable: Whether its shifts can be active together without disturbing each other.
+        together: Whether several concepts are solved for at once, not one after another.
         restorable: What one gets back when one of several concepts is restored, in a sentence.
         cost: What a fit costs, in a sentence.
     """
@@ -61,6 +62,7 @@ class Method(ABC):
     paper: ClassVar[str]
     kind: ClassVar[Literal["trained", "closed-form", "guard"]]
     separable: ClassVar[bool]
+    together: ClassVar[bool] = False
     restorable: ClassVar[str]
     cost: ClassVar[str]
 

@@ -185,6 +185,8 @@ class Separable(Trained):
 class Unconstrained(Trained):
     """Learns every number of the weights it changes: nothing is spared by construction."""
 
+    together: ClassVar[bool] = True
+
     def fit_many(
         self,
         model: Backend,

@@ -40,6 +40,7 @@ class SepMEJoint(Separable):
     paper: ClassVar[str] = "https://arxiv.org/abs/2402.05947"
     kind: ClassVar[Literal["trained", "closed-form", "guard"]] = "trained"
     separable: ClassVar[bool] = True
+    together: ClassVar[bool] = True
     restorable: ClassVar[str] = "any one concept, exactly on the prompts the others list"
     cost: ClassVar[str] = "tens of steps, one U-Net forward and backward a concept each"
 

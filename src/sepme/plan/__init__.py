@@ -75,7 +75,8 @@ class Plan:
         dimensions: Width of the text space.
         rows_per_concept: Dimensions a concept of this size uses up, on average.
         free: Dimensions left once all of them are erased.
-        threshold: Separability below which a concept is refused.
+        threshold: Separability below which a concept is refused; 0 for a method that does not
+            work in the null space.
     """
 
     rows: tuple[PlanRow, ...]
@@ -175,23 +176,26 @@ def plan(
     rows = {name: model.encode(c.prompts) for name, c in everything.items()}
     rows[BLANK.name] = model.encode(BLANK.prompts)
     cost = fit_cost(model, maker)
-    made = tuple(_row(name, rows, rtol, cost) for name in names)
+    least = MIN_SEPARABILITY if maker.separable else None
+    made = tuple(_row(name, rows, rtol, cost, least) for name in names)
     together = _rank(list(rows.values()), rtol)
     blank = _rank([rows[BLANK.name]], rtol)
     used = [_rank([rows[BLANK.name], rows[name]], rtol) - blank for name in names]
     width = rows[BLANK.name].shape[-1]
     mean = sum(used) / len(used)
-    return Plan(made, maker.name, width, mean, width - together, MIN_SEPARABILITY)
+    return Plan(made, maker.name, width, mean, width - together, least or 0.0)
 
 
-def _row(name: str, rows: Rows, rtol: float, cost: tuple[float, float]) -> PlanRow:
+def _row(
+    name: str, rows: Rows, rtol: float, cost: tuple[float, float], least: float | None
+) -> PlanRow:
     others = {other: found for other, found in rows.items() if other != name}
     same = next((o for o, found in others.items() if _shares_prompt(rows[name], found)), "")
     space = _space(list(others.values()), rtol)
     apart = separability(rows[name], rows[BLANK.name], space) if space else 0.0
-    ok = space is not None and not same and apart >= MIN_SEPARABILITY
+    ok = not same and (least is None or (space is not None and apart >= least))
     alone = {} if ok else _left_beside_each(name, rows, rtol)
-    crowd = not alone or min(alone.values()) >= MIN_SEPARABILITY
+    crowd = not alone or min(alone.values()) >= (least or 0.0)
     width = rows[name].shape[-1]
     return PlanRow(
         concept=name,

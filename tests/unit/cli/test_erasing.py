@@ -50,6 +50,19 @@ def test_erase_commits_each_and_warns_of_a_missing_stop(
     assert {"owl", "blank", "mark", "seal"} <= set(held.ledger.entry("fig").decoupled_from)
 
 
+def test_concepts_that_are_solved_for_at_once_share_a_shift(
+    cli: Cli, tiny: Path, tmp_path: Path
+) -> None:
+    words = ["erase", "owl", "fig", "--model", tiny, "--ledger", tmp_path / "l", "--json"]
+    ended = cli(*words, "--method", "uce")
+    assert actions(ended.data) == {"owl": "fitted", "fig": "fitted"}
+    assert len({row["shift"] for row in ended.data["concepts"]}) == 1
+    assert len(LedgerDir(tmp_path / "l").ledger.entries) == 1
+    assert actions(cli(*words, "--method", "uce").data) == {"owl": "skipped", "fig": "skipped"}
+    other = cli(*words[:-2], tmp_path / "m", "--json")  # inverse check: one after another
+    assert len({row["shift"] for row in other.data["concepts"]}) == 2
+
+
 def test_dry_run_writes_nothing(cli: Cli, tiny: Path, tmp_path: Path) -> None:
     ended = cli("erase", "owl", "--model", tiny, "--ledger", tmp_path / "l", "--dry-run")
     assert ended.code == 0
