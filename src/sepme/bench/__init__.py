@@ -9,7 +9,7 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 
@@ -20,9 +20,32 @@ from sepme.pipeline import ErasedPipeline, load
 from sepme.registry import Registry
 
 if TYPE_CHECKING:
-    from sepme.bench.scenes import Scenes
+    from sepme.verify.evidence import Row
 
-BENCHMARKS: Registry[type[Scenes]] = Registry("benchmark", {"scenes": "sepme.bench.scenes:Scenes"})
+
+class Benchmark(Protocol):
+    """A frozen dataclass of options that measures a model; see `BENCHMARKS`."""
+
+    name: ClassVar[str]
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def run(self, model: ErasedPipeline, store: Store, *, progress: bool = True) -> list[Row]:
+        """Measure.
+
+        Args:
+            model: The model, with nothing erased.
+            store: Where images, fits and results are kept between runs.
+            progress: Whether to show progress on stderr.
+
+        Returns:
+            The rows.
+        """
+
+
+BENCHMARKS: Registry[type[Benchmark]] = Registry(
+    "benchmark",
+    {"attacks": "sepme.bench.attacks:Attacks", "scenes": "sepme.bench.scenes:Scenes"},
+)
 """Every benchmark by its registry name."""
 
 __all__ = ["BENCHMARKS", "Report", "run"]

@@ -47,7 +47,8 @@ class Store:
     def __init__(self, folder: Path) -> None:
         """Make the folders."""
         self._images, self._shifts = folder / "images", folder / "shifts"
-        for part in (self._images, self._shifts):
+        self._figures = folder / "figures"
+        for part in (self._images, self._shifts, self._figures):
             part.mkdir(parents=True, exist_ok=True)
 
     def images(self, key: Key) -> Pixels | None:
@@ -125,6 +126,41 @@ class Store:
             save_shift(shift, self._shifts / f"{shift.digest}.safetensors")
         digests = json.dumps([shift.digest for shift in shifts])
         write_atomic(self._shifts / f"{sha256_of(key)}.json", digests.encode())
+
+    def figures(self, key: Key) -> dict[str, Any] | None:
+        """A result measured before, as JSON types.
+
+        Args:
+            key: What it was measured from.
+
+        Returns:
+            The result, or None if there is none.
+        """
+        path = self._figures / f"{sha256_of(key)}.json"
+        if not path.exists():
+            return None
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if found["sha256"] != sha256_of(found["figures"]):
+                raise ValueError("its figures are not the ones that were written")
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            _damaged(path, str(error))
+            return None
+        figures: dict[str, Any] = found["figures"]
+        return figures
+
+    def keep_figures(self, key: Key, figures: dict[str, Any]) -> None:
+        """Keep a result.
+
+        Args:
+            key: What it was measured from.
+            figures: The result as JSON types.
+
+        Raises:
+            OSError: If the disk is full.
+        """
+        content = json.dumps({"sha256": sha256_of(figures), "figures": figures})
+        write_atomic(self._figures / f"{sha256_of(key)}.json", content.encode())
 
 
 def _digest(pixels: Pixels) -> str:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from sepme.cli import (
+    attacking,
     benching,
     doctor,
     erasing,
@@ -21,7 +22,18 @@ from sepme.cli._app import app
 from sepme.cli._screen import Screen
 from sepme.errors import SepmeError
 
-_MODULES = (benching, doctor, erasing, exporting, images, ledgers, methods, proof, quickstart)
+_MODULES = (
+    attacking,
+    benching,
+    doctor,
+    erasing,
+    exporting,
+    images,
+    ledgers,
+    methods,
+    proof,
+    quickstart,
+)
 """Modules whose import adds the commands."""
 _ORDER = [
     "quickstart",
@@ -33,7 +45,9 @@ _ORDER = [
     "generate",
     "verify",
     "bench",
+    "attack",
     "methods",
+    "attacks",
     "doctor",
 ]
 

@@ -72,7 +72,8 @@ def test_version_and_help(cli: Cli) -> None:
     helped = cli("--help")
     assert helped.code == 0
     names = ["quickstart", "plan", "erase", "restore", "export"]
-    names += ["status", "generate", "verify", "bench", "methods", "doctor"]
+    names += ["status", "generate", "verify", "bench", "attack"]
+    names += ["methods", "attacks", "doctor"]
     places = [helped.out.index(f"│ {name} ") for name in names]
     assert places == sorted(places)
     for name in names:
