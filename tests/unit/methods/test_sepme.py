@@ -86,6 +86,15 @@ def test_penalty_shrinks_the_shift(tiny_model) -> None:
     assert size(1.0) < size(0.0)
 
 
+@pytest.mark.parametrize(("unit", "share"), [("batch", False), ("sample", True), ("channel", True)])
+def test_what_is_decorrelated_by_itself_starts_whole(tiny_model, unit: str, share: bool) -> None:
+    losses: list[float] = []
+    method = sepme.SepME(**SMALL, decorrelate=unit)
+    method.fit(tiny_model, TARGET, on_step=lambda step: losses.append(step.loss))
+    assert (losses[0] == pytest.approx(1, abs=1e-4)) == share
+    assert losses[-1] < losses[0]
+
+
 def test_target_modules_choose_the_sites(tiny_model) -> None:
     shift = sepme.SepME(**SMALL, target_modules=r".*\.attn2\.to_v").fit(tiny_model, TARGET)
     assert len(shift.payload.sites) == 4
