@@ -41,11 +41,17 @@ def needed(styles: int, seeds: int, least: int) -> int:
 
 
 def measure(
-    model: sepme.ErasedPipeline, names: Sequence[str], *, seed: int, images: int
+    model: sepme.ErasedPipeline,
+    names: Sequence[str],
+    *,
+    seed: int,
+    images: int,
+    method: sepme.SepME | None = None,
 ) -> list[dict[str, Any]]:
     """Fit, erase and verify one group of styles; the model is as before afterwards."""
     taught = {concept.name: concept for concept in sepme.demo.concepts()}
-    shifts = sepme.SepME().fit_many(model, [taught[name] for name in names], seed=seed)
+    method = method or sepme.SepME()
+    shifts = method.fit_many(model, [taught[name] for name in names], seed=seed)
     model.erase(*shifts)
     try:
         return [dict(row) for row in verify(model, n=images, seed=seed).rows]
