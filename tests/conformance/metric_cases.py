@@ -13,6 +13,7 @@ LABELS = ["cat", "dog", "house", "church"] * 5
 TARGET = ["cat"] * 20
 BLACK = ["none"] * 20
 KEPT = LABELS[1:4] * 7
+BARE = [[("FEET_EXPOSED", 0.5 + k / 50)] for k in range(20)]
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ def _features() -> MetricCase:
     return MetricCase(rows, rows.clone(), rows + 1, 20, rows[:, :5])
 
 
+def _prompts() -> MetricCase:
+    case = _features()
+    return MetricCase(case.reference, case.good, case.bad, case.n, case.reference[1:])
+
+
 def _images() -> MetricCase:
     random = np.random.default_rng(0)
     originals = list(random.integers(0, 256, (20, 12, 14, 3), dtype=np.uint8))
@@ -54,6 +60,7 @@ def _harmonic(*groups: str) -> MetricCase:
 
 
 CASES: Mapping[str, MetricCase] = {
+    "clip_score": _prompts(),
     "cmmd": _features(),
     "cra": MetricCase(LABELS, LABELS, BLACK, 20, BLACK[1:]),
     "feature_distance": _features(),
@@ -64,6 +71,7 @@ CASES: Mapping[str, MetricCase] = {
     "kid": _features(),
     "largest_difference": _images(),
     "none_share": MetricCase(LABELS, LABELS, BLACK, 20, BLACK[1:]),
+    "nudity_count": MetricCase([[]] * 20, [[]] * 20, BARE, 20, BARE[1:]),
     "psnr": _images(),
     "replaced_share": MetricCase(TARGET, ["dog"] * 20, BLACK, 20, BLACK[1:]),
     "ssim": _images(),

@@ -4,11 +4,12 @@ import copy
 import random
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
-from sepme.core.metric import Metric, Score
+from sepme.core.metric import Metric, Score, Takes
 from sepme.errors import SepmeError, SpecError
 from sepme.metrics import METRICS
 from tests.conformance.metric_cases import CASES, MetricCase, parts
@@ -54,7 +55,7 @@ def test_says_what_it_is(name: str, case: MetricCase) -> None:
     kind = METRICS[name]
     assert issubclass(kind, Metric)
     assert kind.name == name
-    assert kind.takes in ("labels", "grouped labels", "features", "images")
+    assert kind.takes in get_args(Takes)
     assert isinstance(kind.higher_is_better, bool)
     assert kind.bounds[0] < kind.bounds[1]
     assert kind.__doc__

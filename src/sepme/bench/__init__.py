@@ -9,7 +9,7 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -20,35 +20,45 @@ from sepme.pipeline import ErasedPipeline, load
 from sepme.registry import Registry
 
 if TYPE_CHECKING:
-    from sepme.verify.evidence import Row
-
-
-class Benchmark(Protocol):
-    """A frozen dataclass of options that measures a model; see `BENCHMARKS`."""
-
-    name: ClassVar[str]
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-    def run(self, model: ErasedPipeline, store: Store, *, progress: bool = True) -> list[Row]:
-        """Measure.
-
-        Args:
-            model: The model, with nothing erased.
-            store: Where images, fits and results are kept between runs.
-            progress: Whether to show progress on stderr.
-
-        Returns:
-            The rows.
-        """
-
+    from sepme.bench.benchmark import Benchmark
 
 BENCHMARKS: Registry[type[Benchmark]] = Registry(
     "benchmark",
-    {"attacks": "sepme.bench.attacks:Attacks", "scenes": "sepme.bench.scenes:Scenes"},
+    {
+        "algebra": "sepme.bench.algebra:Algebra",
+        "attacks": "sepme.bench.attacks:Attacks",
+        "efficiency": "sepme.bench.efficiency:Efficiency",
+        "ladder": "sepme.bench.ladder:Ladder",
+        "scenes": "sepme.bench.scenes:Scenes",
+    },
 )
 """Every benchmark by its registry name."""
 
-__all__ = ["BENCHMARKS", "Report", "run"]
+__all__ = ["BENCHMARKS", "Report", "run", "specify"]
+
+
+def specify(benchmark: str, **options: Any) -> Benchmark:  # noqa: ANN401 (the benchmark's own)
+    """A benchmark with its options, checked.
+
+    Args:
+        benchmark: Its name in `BENCHMARKS`.
+        options: Options of the benchmark, such as ``method``.
+
+    Returns:
+        The benchmark, ready to run.
+
+    Raises:
+        SpecError: If there is no such benchmark or option, or a value is out of range.
+
+    Example:
+        >>> specify("ladder", fits=2).fits
+        2
+    """
+    kind = BENCHMARKS[benchmark]
+    declared = [option.name for option in fields(kind)]
+    for name in options.keys() - set(declared):
+        raise SpecError(f"{benchmark} has no option {name!r}. {did_you_mean(name, declared)}")
+    return kind(**options)
 
 
 def run(
@@ -78,14 +88,10 @@ def run(
         SpecError: If there is no such benchmark or option, or a value is out of range.
     """
     started = time.monotonic()
-    kind = BENCHMARKS[benchmark]
-    declared = [option.name for option in fields(kind)]
-    for name in options.keys() - set(declared):
-        raise SpecError(f"{benchmark} has no option {name!r}. {did_you_mean(name, declared)}")
-    spec = kind(**options)
+    spec = specify(benchmark, **options)
     pipeline = model if isinstance(model, ErasedPipeline) else load(model)
     rows = spec.run(pipeline, Store(Path(cache or default_folder())), progress=progress)
-    chosen = {name: getattr(spec, name) for name in declared}
+    chosen = {option.name: getattr(spec, option.name) for option in fields(spec)}
     took = round(time.monotonic() - started, 1)
     return Report(tuple(rows), _environment(pipeline.fingerprint, benchmark, chosen, took))
 

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from sepme import demo
+from sepme.bench.benchmark import Benchmark, in_batches
 from sepme.bench.gallery import Gallery, Shot
 from sepme.bench.stage import Stage, leak, staged
 from sepme.bench.store import Store
 from sepme.bench.timeline import CONCEPTS, ROLES, SCENES, State, states
 from sepme.core.concept import Concept
 from sepme.errors import SpecError
-from sepme.methods import METHODS
-from sepme.metrics import feature_distance, largest_difference, median_interval, psnr, wilson
+from sepme.metrics import feature_distance, largest_difference, psnr
 from sepme.pipeline import ErasedPipeline
-from sepme.verify.cases import BATCH, Case, labelled, numbered
+from sepme.verify.cases import Case, labelled, numbered
 from sepme.verify.evidence import Row
+from sepme.verify.rows import OTHER_HEAD
 
 OBJECTS = (
     "church", "cat", "guitar", "rocket", "pizza", "bicycle", "umbrella", "crown", "penguin",
 )  # fmt: skip
 """c0 to c8 of the objects' scenes."""
 _HEAD = {"styles": "style", "objects": "object"}
-_OTHER = {"style": "object", "object": "style"}
 _ACCURACY = {
     "forgotten": "erased_accuracy",
     "restored": "restored_accuracy",
@@ -59,7 +58,7 @@ class Sight:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scenes:
+class Scenes(Benchmark):
     """Scenes 1 to 4 of the paper on nine concepts of the demo model.
 
     On literal prompts, as the paper does, and on templates no training saw. Every state is drawn
@@ -67,36 +66,30 @@ class Scenes:
     pooled over the states of a scene; ``n`` is at least ``least`` there.
 
     Args:
-        method: Registry name of the method.
         domain: ``"styles"`` or ``"objects"``.
         scenes: Which scenes.
-        seed: Seed of fits and images.
         least: Fewest images behind a pooled figure.
-        steps: Denoising steps of an image.
 
     Raises:
         SpecError: If a value is out of range.
     """
 
     name: ClassVar[str] = "scenes"
-    method: str = "sepme"
+    headline: ClassVar[frozenset[str]] = frozenset(
+        {*_ACCURACY.values(), "restore_error", "restore_error_unlisted"}
+    )
     domain: Literal["styles", "objects"] = "styles"
     scenes: tuple[int, ...] = (1, 2, 3, 4)
-    seed: int = 0
     least: int = 50
-    steps: int = 25
 
     def __post_init__(self) -> None:
         """Check the values."""
+        super().__post_init__()
+        self._at_least_one("least")
         if self.domain not in _HEAD:
             raise SpecError(f"domain must be one of {sorted(_HEAD)}, got {self.domain!r}.")
         if not self.scenes or not set(self.scenes) <= SCENES.keys():
             raise SpecError(f"scenes must be some of {sorted(SCENES)}, got {self.scenes}.")
-        if self.least < 1 or self.steps < 1:
-            raise SpecError(
-                f"least and steps must be at least 1, got {self.least} and {self.steps}."
-            )
-        METHODS[self.method]
 
     def run(self, model: ErasedPipeline, store: Store, *, progress: bool = True) -> list[Row]:
         """Play the scenes.
@@ -119,7 +112,7 @@ class Scenes:
     def _play(
         self, scene: int, model: ErasedPipeline, gallery: Gallery, store: Store
     ) -> Iterator[Sight]:
-        method, counts = METHODS[self.method](), self._counts(scene)
+        method, counts = self.new_method(), self._counts(scene)
         cast = self.cast
         stage = Stage(model, method=method, concepts=cast, store=store, seed=self.seed)
         with staged(stage):
@@ -157,11 +150,11 @@ class Scenes:
             role: sum(len(state.of(role)) for state in there) for role in ROLES
         }
         shown |= {"blank": len(there), "watermark": 2 * len(there)}
-        return {r: BATCH * -(-self.least // (BATCH * max(1, k))) for r, k in shown.items()}
+        return {r: in_batches(-(-self.least // max(1, k))) for r, k in shown.items()}
 
     def _cases(self, concept: Concept, split: str, count: int, time: int) -> tuple[Case, ...]:
         """The state's own part of the concept's cases."""
-        head = _HEAD[self.domain] if concept.kind in _OTHER else None
+        head = _HEAD[self.domain] if concept.kind in OTHER_HEAD else None
         triples = labelled(concept, split, head) if head else _bare(concept)
         return numbered(triples, (time + 1) * count, self.seed)[time * count :]
 
@@ -195,17 +188,17 @@ class _Figures:
         if role in _ACCURACY:
             yield self._rate("original_accuracy", before, head)
             yield self._rate(_ACCURACY[role], after, head)
-            other = _OTHER[head]
+            other = OTHER_HEAD[head]
             if any(shot.case.label(other) for shot in after):
                 yield self._rate("original_cross_domain_accuracy", before, other)
                 yield self._rate("cross_domain_accuracy", after, other)
         ratios = [psnr(a.pixels, b.pixels) for a, b in zip(before, after, strict=True)]
-        yield self._median("drift_psnr", ratios)
+        yield self.spec.median("drift_psnr", ratios, **self._columns)
         features = [
             float(feature_distance(a.features[None], b.features[None]))
             for a, b in zip(before, after, strict=True)
         ]
-        yield self._median("drift_features", features)
+        yield self.spec.median("drift_features", features, **self._columns)
         if self.group[2] == "literal" and role in ("restored", "blank", "watermark"):
             yield from self._errors()
 
@@ -221,39 +214,15 @@ class _Figures:
                 for a, b in zip(sight.before, sight.after, strict=True)
             ]
             if errors:
-                more = {"leak": max(sight.leak for sight in sights)}
-                yield self._row(metric, max(errors), len(errors), None, more)
+                worst = max(sight.leak for sight in sights)
+                yield self.spec.row(metric, max(errors), len(errors), **self._columns, leak=worst)
 
     def _rate(self, metric: str, shots: Sequence[Shot], head: str) -> Row:
         hits = [shot.hit(head) for shot in shots if shot.case.label(head) is not None]
-        return self._row(metric, sum(hits) / len(hits), len(hits), wilson(sum(hits), len(hits)))
+        return self.spec.rate(metric, hits, **self._columns)
 
-    def _median(self, metric: str, values: Sequence[float]) -> Row:
-        return self._row(metric, statistics.median(values), len(values), median_interval(values))
-
-    def _row(
-        self,
-        metric: str,
-        value: float,
-        n: int,
-        interval: tuple[float, float] | None,
-        more: Mapping[str, float] | None = None,
-    ) -> Row:
+    @property
+    def _columns(self) -> dict[str, Any]:
         scene, role, split = self.group
-        low, high = interval or (None, None)
-        return {
-            "benchmark": "scenes",
-            "method": self.spec.method,
-            "concepts": role,
-            "split": split,
-            "metric": metric,
-            "value": value,
-            "n": n,
-            "lo": low,
-            "hi": high,
-            "seeds": [self.spec.seed],
-            "domain": self.spec.domain,
-            "scene": scene,
-            "time": self.time,
-            **(more or {}),
-        }
+        place = {"domain": self.spec.domain, "scene": scene, "time": self.time}
+        return {"concepts": role, "split": split, **place}

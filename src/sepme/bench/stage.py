@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from sepme.bench.fits import fitted, view
 from sepme.bench.store import Store
 from sepme.bench.timeline import State
 from sepme.core.concept import Concept
 from sepme.core.method import Method
-from sepme.core.shift import ConceptShift
-from sepme.pipeline import ErasedPipeline
 
 if TYPE_CHECKING:
     from sepme.core.backend import Backend
+    from sepme.pipeline import ErasedPipeline
 
 
 class Stage:
@@ -28,8 +28,7 @@ class Stage:
     several concepts back, so it is fitted anew on what is left to forget.
 
     Args:
-        backend: The model with its pristine weights.
-        detector: The model's detector.
+        model: The model.
         method: The method.
         concepts: c0 to c8.
         store: Where fits are kept between runs.
@@ -46,7 +45,7 @@ class Stage:
         seed: int,
     ) -> None:
         """Start with nothing erased."""
-        self.model = ErasedPipeline(model.backend, source=model.source, detector=model.detector)
+        self.model = view(model)
         self._method, self._concepts = method, concepts
         self._store, self._seed = store, seed
 
@@ -63,30 +62,13 @@ class Stage:
         elif state.step.restore:
             self.model.restore(*(self._concepts[i].name for i in state.step.restore))
         if chosen:
-            self.model.erase(*self._fitted(chosen), allow_interference=True)
+            shifts = fitted(self.model, self._method, chosen, store=self._store, seed=self._seed)
+            self.model.erase(*shifts, allow_interference=True)
 
     def leave(self) -> None:
         """Give everything back."""
         if self.model.erased:
             self.model.restore(*self.model.erased)
-
-    def _fitted(self, concepts: Sequence[Concept]) -> tuple[ConceptShift, ...]:
-        key = self._key(concepts)
-        found = self._store.shifts(key)
-        if found is None:
-            found = self._method.fit_many(self.model, concepts, seed=self._seed)
-            self._store.keep_shifts(key, found)
-        return found
-
-    def _key(self, concepts: Sequence[Concept]) -> dict[str, object]:
-        chosen = self._method.resolve(self.model.presets.get(self._method.name))
-        made = chosen.provenance(self.model, seed=self._seed)
-        return {
-            "provenance": made.to_dict(),
-            "concepts": [concept.to_dict() for concept in concepts],
-            "known": [concept.to_dict() for concept in self.model.known],
-            "threads": torch.get_num_threads(),
-        }
 
 
 @contextmanager

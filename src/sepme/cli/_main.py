@@ -14,6 +14,7 @@ from sepme.cli import (
     exporting,
     images,
     ledgers,
+    measuring,
     methods,
     proof,
     quickstart,
@@ -30,6 +31,7 @@ _MODULES = (
     exporting,
     images,
     ledgers,
+    measuring,
     methods,
     proof,
     quickstart,
@@ -47,6 +49,7 @@ _ORDER = [
     "bench",
     "attack",
     "methods",
+    "metrics",
     "attacks",
     "doctor",
 ]

@@ -38,7 +38,7 @@ def attack(  # noqa: PLR0913, PLR0917 (one per flag)
     ] = 24,
     gold: Annotated[
         str | None,
-        typer.Option("--gold", metavar="DIR", help="A model never taught the concept."),
+        typer.Option("--gold", metavar="DIR", help="Folder with a model gold-NAME."),
     ] = None,
     seed: Seed = 0,
     cache: Annotated[
@@ -54,7 +54,7 @@ def attack(  # noqa: PLR0913, PLR0917 (one per flag)
     from sepme.bench.store import Store, default_folder
 
     spec = Attacks(
-        attacks=(name,), concept=concept, budget=budget, examples=examples, gold=gold, seed=seed
+        attacks=(name,), concepts=(concept,), budget=budget, examples=examples, gold=gold, seed=seed
     )
     pipeline = run.load(model or (held.model if held else ""), ledger=ledger)
     store = Store(cache or default_folder())

@@ -10,7 +10,7 @@ from typing import ClassVar, Generic, Literal, TypeVar
 from sepme.errors import SpecError
 
 Batch = TypeVar("Batch")
-Takes = Literal["labels", "grouped labels", "features", "images"]
+Takes = Literal["labels", "grouped labels", "features", "images", "detections"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +55,17 @@ class Metric(ABC, Generic[Batch]):
         name: Registry name.
         takes: What a batch is. ``"labels"``: a sequence of texts; ``"grouped labels"``: the same
             by group; ``"features"``: an ``(n, d)`` tensor; ``"images"``: a sequence of uint8
-            arrays.
+            arrays; ``"detections"``: for each image, labels with confidences.
         higher_is_better: Whether a larger figure is the better one.
         bounds: The smallest and the largest figure there can be.
+        needs: The network whose weights it needs; "" if any extractor will do, or none.
     """
 
     name: ClassVar[str]
     takes: ClassVar[Takes]
     higher_is_better: ClassVar[bool]
     bounds: ClassVar[tuple[float, float]]
+    needs: ClassVar[str] = ""
 
     def __init__(self) -> None:
         """Start with nothing observed."""

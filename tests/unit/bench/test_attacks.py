@@ -70,9 +70,9 @@ def test_a_second_run_measures_nothing(rows, model, folder: Path, monkeypatch) -
 
 def test_gold_is_the_floor(model, folder: Path, monkeypatch) -> None:
     monkeypatch.setattr(attacks, "load", lambda *_, **__: model)  # as bad as the original
-    (folder / "gold").mkdir(exist_ok=True)
-    (folder / "gold" / "model_index.json").write_text("{}")
-    spec = Attacks(**SPEC, attacks=("again",), gold=str(folder / "gold"))
+    (folder / "gold-van-gogh").mkdir(exist_ok=True)
+    (folder / "gold-van-gogh" / "model_index.json").write_text("{}")
+    spec = Attacks(**SPEC, attacks=("again",), gold=str(folder))
     rows = spec.run(model, Store(folder), progress=False)
     excess = figure(rows, "excess_over_gold")
     post = figure(rows, "post_success_rate", attack="again", party="erased")["value"]
@@ -91,7 +91,7 @@ def test_a_judge_that_always_agrees_is_told(model, folder: Path, monkeypatch) ->
 def test_a_ledgers_own_shift_is_attacked(model, folder: Path) -> None:
     concept = next(c for c in sepme.demo.concepts() if c.name == "van-gogh")
     spec = Attacks(**SPEC, attacks=("again",))
-    with pytest.raises(NotErased, match="'van-gogh' is not erased here"):
+    with pytest.raises(NotErased):
         spec.against(model, Store(folder))
     model.erase(UCE().fit(model, concept))
     try:
@@ -114,7 +114,7 @@ def test_values_out_of_range(bad: dict) -> None:
 
 def test_unknown_concept_and_no_detector(model, folder: Path) -> None:
     with pytest.raises(SpecError, match="Did you mean 'van-gogh'"):
-        Attacks(concept="van-gog").run(model, Store(folder))
+        Attacks(concepts=("van-gog",))
     bare = sepme.ErasedPipeline(model.backend, source="demo", detector=None)
     with pytest.raises(BackendError, match="no detector"):
         Attacks().run(bare, Store(folder))

@@ -1,56 +1,15 @@
 """Scenes on the demo model, with random shifts in place of fits."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
 
 import pytest
 
 import sepme
 from sepme import bench
-from sepme.bench import gallery, scenes
-from sepme.core.concept import Concept
-from sepme.core.method import Method, from_paper
+from sepme.bench import benchmark, scenes
 from sepme.errors import BackendError, SpecError, UnknownMethod
-from sepme.verify import cases
-from tests.tiny import null_space_shift
 
 SMALL = {"scenes": (3,), "least": 2, "steps": 1, "method": "sepme"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Nudge(Method):
-    """Fits nothing: a random shift in the true null space."""
-
-    name: ClassVar[str] = "nudge"
-    paper: ClassVar[str] = "https://example.org"
-    kind: ClassVar[Literal["trained", "closed-form", "guard"]] = "closed-form"
-    separable: ClassVar[bool] = True
-    restorable: ClassVar[str] = "each"
-    cost: ClassVar[str] = "nothing"
-    fits: ClassVar[list[str]] = []
-
-    size: float = from_paper(1.0)
-
-    def fit(self, model, concept: Concept, *, retain: Sequence[Concept] = (), seed: int = 0):
-        self.fits.append(concept.name)
-        return null_space_shift(model, concept, retain, seed=seed, size=self.size or 1.0)
-
-
-@pytest.fixture
-def nudging(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Let every method be `Nudge`; what it fits is told."""
-    monkeypatch.setattr(scenes, "METHODS", {"sepme": Nudge})
-    monkeypatch.setattr(Nudge, "fits", [])
-    return Nudge.fits
-
-
-@pytest.fixture(autouse=True)
-def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two images a batch in place of eight: what is tested here holds for any size."""
-    for module in (cases, gallery, scenes):
-        monkeypatch.setattr(module, "BATCH", 2)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +80,7 @@ def test_pools_are_large_enough() -> None:
             shown = {"blank": 1, "watermark": 2}.get(role)
             pooled = sum(shown or len(state.of(role)) for state in there) * count
             assert pooled >= 50
-            assert count % scenes.BATCH == 0
+            assert count % benchmark.BATCH == 0
 
 
 @pytest.mark.parametrize(

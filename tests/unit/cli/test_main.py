@@ -73,7 +73,7 @@ def test_version_and_help(cli: Cli) -> None:
     assert helped.code == 0
     names = ["quickstart", "plan", "erase", "restore", "export"]
     names += ["status", "generate", "verify", "bench", "attack"]
-    names += ["methods", "attacks", "doctor"]
+    names += ["methods", "metrics", "attacks", "doctor"]
     places = [helped.out.index(f"│ {name} ") for name in names]
     assert places == sorted(places)
     for name in names:

@@ -1,0 +1,175 @@
+"""What every benchmark has: a method, a seed, checked options, and rows of one form."""
+
+from __future__ import annotations
+
+import statistics
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from sepme import demo
+from sepme.bench.store import Store
+from sepme.core.concept import Concept
+from sepme.core.method import Method
+from sepme.errors import SpecError, did_you_mean
+from sepme.methods import METHODS
+from sepme.metrics import median_interval, wilson
+from sepme.pipeline import ErasedPipeline
+from sepme.verify.cases import BATCH
+from sepme.verify.evidence import Row
+from sepme.verify.rows import OTHER_HEAD
+
+Interval = tuple[float, float]
+Columns = dict[str, Any]
+"""Columns of a row besides metric, value, n and interval."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark(ABC):
+    """A frozen bag of options with one verb, ``run``.
+
+    Args:
+        method: Registry name of the method.
+        seed: Seed of fits and images.
+        steps: Denoising steps of an image.
+
+    Attributes:
+        name: Registry name.
+        headline: Metrics that a short overview shows.
+
+    Raises:
+        SpecError: If a value is out of range.
+    """
+
+    name: ClassVar[str]
+    headline: ClassVar[frozenset[str]]
+    method: str = "sepme"
+    seed: int = 0
+    steps: int = 25
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        self._at_least_one("steps")
+        METHODS[self.method]
+
+    @abstractmethod
+    def run(self, model: ErasedPipeline, store: Store, *, progress: bool = True) -> list[Row]:
+        """Measure everything.
+
+        Args:
+            model: A model with nothing erased.
+            store: Where images and fits are kept between runs.
+            progress: Whether to show progress on stderr.
+
+        Returns:
+            The rows.
+        """
+
+    def new_method(self) -> Method:
+        """The method, with the model's preset to come."""
+        return METHODS[self.method]()
+
+    def row(
+        self,
+        metric: str,
+        value: float,
+        n: int,
+        interval: Interval | None = None,
+        *,
+        concepts: str,
+        split: str,
+        **more: Any,  # noqa: ANN401 (the benchmark's own columns)
+    ) -> Row:
+        """One figure.
+
+        Args:
+            metric: What it is.
+            value: The figure.
+            n: What it rests on.
+            interval: Its 95 % interval, if there is an honest one.
+            concepts: Whose figure it is.
+            split: Which prompts.
+            more: The benchmark's own columns; ``seeds`` replaces the one seed.
+        """
+        low, high = interval or (None, None)
+        return {
+            "benchmark": self.name,
+            "method": self.method,
+            "concepts": concepts,
+            "split": split,
+            "metric": metric,
+            "value": value,
+            "n": n,
+            "lo": low,
+            "hi": high,
+            "seeds": [self.seed],
+            **more,
+        }
+
+    def rate(self, metric: str, hits: Sequence[bool], **columns: Any) -> Row:  # noqa: ANN401
+        """A share of images with Wilson's interval.
+
+        Args:
+            metric: What it is.
+            hits: Whether each image counts.
+            columns: As `row`.
+        """
+        n = len(hits)
+        return self.row(metric, sum(hits) / n, n, wilson(sum(hits), n), **columns)
+
+    def median(self, metric: str, values: Sequence[float], **columns: Any) -> Row:  # noqa: ANN401
+        """A median with the interval of order statistics.
+
+        Args:
+            metric: What it is.
+            values: One figure each.
+            columns: As `row`.
+        """
+        middle = statistics.median(values)
+        return self.row(metric, middle, len(values), median_interval(values), **columns)
+
+    def _at_least_one(self, *options: str) -> None:
+        values = [getattr(self, option) for option in options]
+        if any(value < 1 for value in values):
+            raise SpecError(
+                f"{' and '.join(options)} must be at least 1, got {', '.join(map(str, values))}."
+            )
+
+
+def in_batches(images: int) -> int:
+    """The images of as many whole batches as hold at least so many.
+
+    Args:
+        images: How many are needed.
+
+    Example:
+        >>> in_batches(1), in_batches(16), in_batches(17)
+        (8, 16, 24)
+    """
+    return BATCH * -(-images // BATCH)
+
+
+def taught(names: Sequence[str]) -> tuple[Concept, ...]:
+    """Styles and objects of the demo model.
+
+    Args:
+        names: Their names.
+
+    Returns:
+        The concepts, in that order.
+
+    Raises:
+        SpecError: If there is none, one comes twice, or the model was not taught it.
+
+    Example:
+        >>> [concept.kind for concept in taught(["ink", "cat"])]
+        ['style', 'object']
+    """
+    known = {concept.name: concept for concept in demo.concepts() if concept.kind in OTHER_HEAD}
+    for name in names:
+        if name not in known:
+            raise SpecError(f"the demo model knows no {name!r}. {did_you_mean(name, known)}")
+    if not names or len(set(names)) < len(names):
+        raise SpecError(f"distinct concepts are needed, got {list(names)}. Name each once.")
+    return tuple(known[name] for name in names)

@@ -1,0 +1,254 @@
+"""The prompt ladder: is a concept gone in other words, and is what lies near it still there?"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from sepme import demo
+from sepme.bench.benchmark import Benchmark, Columns, in_batches, taught
+from sepme.bench.fits import erased, fitted
+from sepme.bench.gallery import Gallery, Shot
+from sepme.bench.store import Store
+from sepme.bench.wordings import LONG, WORDINGS, typos
+from sepme.core.backend import Backend
+from sepme.core.concept import Concept
+from sepme.demo.templates import fill
+from sepme.errors import SpecError, did_you_mean
+from sepme.metrics import cluster_bootstrap
+from sepme.pipeline import ErasedPipeline
+from sepme.verify.cases import Case, labelled, numbered
+from sepme.verify.evidence import Row
+from sepme.verify.rows import OTHER_HEAD
+
+RUNGS = ("name", "alias", "template", "long", "paraphrase", "typo")
+"""From the concept's own prompts to words that share none with them."""
+
+_SPLITS = {"name": "literal"}
+
+Triples = list[tuple[str, str | None, str | None]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """Images of one group of prompts under one fit, beside the original model's.
+
+    Attributes:
+        fit: Seed of the fit.
+        before: The original's images.
+        after: The same cases with the concept erased.
+    """
+
+    fit: int
+    before: tuple[Shot, ...]
+    after: tuple[Shot, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ladder(Benchmark):
+    """Each concept is erased alone and asked for in ever other words.
+
+    Rungs, in the column ``rung``: ``name`` (its own prompts), ``alias``, ``template`` (held-out),
+    ``long`` (captions), ``paraphrase`` and ``typo``. Then ``neighbour`` and ``random``: the nearest
+    concepts of its kind by text embedding, and others; and ``composition``: what the held-out
+    prompts name besides it. A rung on which the *original* model does not draw the concept says
+    nothing about erasure, so its accuracy stands beside each figure.
+
+    Args:
+        concepts: What to erase, one at a time; see `WORDINGS`.
+        fits: Fits per concept, with seeds ``seed``, ``seed + 1`` and so on. With two or more,
+            intervals of what was erased come from `cluster_bootstrap`, Wilson's stand beside them.
+        neighbours: How many nearest and how many random concepts.
+        least: Fewest images of a rung, over all fits.
+
+    Raises:
+        SpecError: If a value is out of range.
+    """
+
+    name: ClassVar[str] = "ladder"
+    headline: ClassVar[frozenset[str]] = frozenset(
+        {"original_accuracy", "erased_accuracy", "retained_accuracy", "cross_domain_accuracy"}
+    )
+    concepts: tuple[str, ...] = ("van-gogh", "hokusai", "cat")
+    fits: int = 1
+    neighbours: int = 3
+    least: int = 48
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        super().__post_init__()
+        self._at_least_one("fits", "neighbours", "least")
+        taught(self.concepts)
+        for name in self.concepts:
+            if name not in WORDINGS:
+                hint = did_you_mean(name, WORDINGS)
+                raise SpecError(f"there are no wordings of {name!r}. {hint}")
+
+    def run(self, model: ErasedPipeline, store: Store, *, progress: bool = True) -> list[Row]:
+        """Climb every concept's ladder.
+
+        Args:
+            model: The demo model, with nothing erased.
+            store: Where images and fits are kept between runs.
+            progress: Whether to show progress on stderr.
+
+        Returns:
+            The rows.
+        """
+        gallery = Gallery(model, store, steps=self.steps, progress=progress)
+        try:
+            return [
+                row
+                for concept in taught(self.concepts)
+                for row in self._climb(concept, model, gallery, store)
+            ]
+        finally:
+            gallery.close()
+
+    def _climb(
+        self, concept: Concept, model: ErasedPipeline, gallery: Gallery, store: Store
+    ) -> Iterator[Row]:
+        near, far = self._others(model, concept)
+        groups = {rung: wordings(concept, rung) for rung in RUNGS}
+        groups |= {"neighbour": _in_turn(near), "random": _in_turn(far)}
+        looks: dict[str, list[Look]] = {rung: [] for rung in groups}
+        for turn in range(self.fits):
+            seed, method = self.seed + turn, self.new_method()
+            shifts = fitted(model, method, (concept,), store=store, seed=seed)
+            with erased(model, shifts) as seen:
+                for rung, triples in groups.items():
+                    cases = self._cases(triples, turn)
+                    after = gallery.shoot(cases)
+                    with seen.backend.pristine():
+                        before = gallery.shoot(cases)
+                    looks[rung].append(Look(seed, tuple(before), tuple(after)))
+        yield from self._rows(concept, looks, {"neighbour": near, "random": far})
+
+    def _cases(self, triples: Triples, turn: int) -> tuple[Case, ...]:
+        """The fit's own part of a rung's cases."""
+        count = in_batches(-(-self.least // self.fits))
+        return numbered(triples, (turn + 1) * count, self.seed)[turn * count :]
+
+    def _others(
+        self, model: Backend, concept: Concept
+    ) -> tuple[tuple[Concept, ...], tuple[Concept, ...]]:
+        """Nearest concepts of the same kind, and random ones among the rest."""
+        peers = [c for c in demo.concepts() if c.kind == concept.kind and c.name != concept.name]
+        ordered = by_distance(model, concept, peers)
+        near, rest = ordered[: self.neighbours], ordered[self.neighbours :]
+        draw = random.Random(self.seed)  # noqa: S311 (a choice, not a secret)
+        return near, tuple(draw.sample(rest, min(self.neighbours, len(rest))))
+
+    def _rows(
+        self,
+        concept: Concept,
+        looks: dict[str, list[Look]],
+        others: dict[str, tuple[Concept, ...]],
+    ) -> Iterator[Row]:
+        head, other = concept.kind, OTHER_HEAD[concept.kind]
+        for rung in RUNGS:
+            yield from self._pair(concept, rung, "erased_accuracy", looks[rung], head)
+        for rung, chosen in others.items():
+            names = "+".join(c.name for c in chosen)
+            if chosen:
+                yield from self._pair(
+                    concept, rung, "retained_accuracy", looks[rung], head, others=names
+                )
+        composed = looks["template"]
+        yield from self._pair(concept, "composition", "cross_domain_accuracy", composed, other)
+
+    def _pair(
+        self,
+        concept: Concept,
+        rung: str,
+        metric: str,
+        looks: Sequence[Look],
+        head: str,
+        **more: str,
+    ) -> Iterator[Row]:
+        """The original's rate and the erased model's."""
+        columns: Columns = {
+            "concepts": concept.name,
+            "split": _SPLITS.get(rung, "heldout"),
+            "seeds": [look.fit for look in looks],
+            "rung": rung,
+            **more,
+        }
+        original = [hit for look in looks for hit in _hits(look.before, head)]
+        yield self.rate("original_accuracy", original, **columns)
+        by_fit = {look.fit: _hits(look.after, head) for look in looks}
+        row = self.rate(metric, [hit for hits in by_fit.values() for hit in hits], **columns)
+        if self.fits > 1:
+            low, high = cluster_bootstrap(by_fit)
+            row = {**row, "lo": low, "hi": high, "wilson_lo": row["lo"], "wilson_hi": row["hi"]}
+        yield row
+
+
+def wordings(concept: Concept, rung: str) -> Triples:
+    """Prompts of one rung with the style and the object a detector should see.
+
+    Args:
+        concept: A concept in `WORDINGS`.
+        rung: One of `RUNGS`.
+
+    Returns:
+        Prompt, style and object; a label is None where the prompt does not name one.
+
+    Example:
+        >>> wordings(Concept("cat", ("cat",), kind="object"), "typo")[0]
+        ('ct', None, 'cat')
+    """
+    if rung in ("name", "template"):
+        return labelled(concept, "literal" if rung == "name" else "heldout", concept.kind)
+    if rung == "long":
+        return _captions(concept)
+    other = {
+        "alias": WORDINGS[concept.name].aliases,
+        "paraphrase": WORDINGS[concept.name].paraphrases,
+        "typo": typos(concept.prompts[0]),
+    }
+    return [(prompt, *_labels(concept, None)) for prompt in other[rung]]
+
+
+def by_distance(model: Backend, concept: Concept, others: Sequence[Concept]) -> tuple[Concept, ...]:
+    """Other concepts, nearest first, by Euclidean distance of the first prompts' embeddings.
+
+    Args:
+        model: Encodes the prompts.
+        concept: Where to measure from.
+        others: What to order.
+    """
+    names = [c.prompts[0] for c in (concept, *others)]
+    rows = model.encode(names).flatten(1).to("cpu", torch.float64)
+    apart = torch.linalg.vector_norm(rows[1:] - rows[0], dim=1).tolist()
+    return tuple(others[k] for k in sorted(range(len(others)), key=lambda k: apart[k]))
+
+
+def _captions(concept: Concept) -> Triples:
+    phrase = concept.prompts[0]
+    if concept.kind == "object":
+        prompts = [fill(template, object=phrase) for template in LONG["object"]]
+        return [(prompt, None, concept.name) for prompt in prompts]
+    things = [c for c in demo.concepts() if c.kind == "object"]
+    return [
+        (fill(LONG["style"][k % 3], style=phrase, object=c.prompts[0]), concept.name, c.name)
+        for k, c in enumerate(things)
+    ]
+
+
+def _labels(concept: Concept, other: str | None) -> tuple[str | None, str | None]:
+    return (concept.name, other) if concept.kind == "style" else (other, concept.name)
+
+
+def _in_turn(concepts: Sequence[Concept]) -> Triples:
+    """Held-out prompts of several concepts, taking turns."""
+    lists = [labelled(concept, "heldout", concept.kind) for concept in concepts]
+    return [triple for group in zip(*lists, strict=False) for triple in group]
+
+
+def _hits(shots: Sequence[Shot], head: str) -> list[bool]:
+    return [shot.hit(head) for shot in shots if shot.case.label(head) is not None]
