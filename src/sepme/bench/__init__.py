@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 
 from sepme.bench.report import Report
 from sepme.bench.store import Store, default_folder
@@ -58,7 +59,14 @@ def specify(benchmark: str, **options: Any) -> Benchmark:  # noqa: ANN401 (the b
     declared = [option.name for option in fields(kind)]
     for name in options.keys() - set(declared):
         raise SpecError(f"{benchmark} has no option {name!r}. {did_you_mean(name, declared)}")
-    return kind(**options)
+    try:
+        return TypeAdapter(kind).validate_python(options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"])) or "options"
+        raise SpecError(
+            f"{benchmark}: {name}: {first['msg'].lower()}, got {first['input']!r}."
+        ) from error
 
 
 def run(

@@ -7,11 +7,13 @@ import io
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sepme.bench.timeline import captions
 from sepme.io.atomic import write_atomic
+from sepme.report import Pictures, benchmark_page, write_html, write_pdf
 from sepme.verify.evidence import Row
 
 COLUMNS = (
@@ -27,10 +29,13 @@ class Report:
     Attributes:
         rows: One figure each.
         environment: Machine, versions, options, detector, base fingerprint, date and seconds.
+        pictures: Caption to images of one prompt and seed, for the HTML and PDF reports only; a
+            mapping names each image, such as ``{"original": ..., "erased": ..., "restored": ...}``.
     """
 
     rows: tuple[Row, ...]
     environment: Mapping[str, Any]
+    pictures: Pictures = field(default_factory=dict, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Rows and environment as JSON types; an infinite figure is ``"Infinity"``."""
@@ -51,6 +56,39 @@ class Report:
             seeds = " ".join(str(seed) for seed in row["seeds"])
             writer.writerow({**{k: _json(v) for k, v in row.items()}, "seeds": seeds})
         return text.getvalue()
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write a report for people: one file with plots, tables and styles inside, no network.
+
+        Args:
+            path: The file; its folder is made if it does not exist. Replaced in one step.
+
+        Returns:
+            The file.
+
+        Raises:
+            OSError: If it cannot be written; an old report is then intact.
+        """
+        return write_html(self._page(), path)
+
+    def to_pdf(self, path: str | Path) -> Path:
+        """Write the same report as a PDF.
+
+        Args:
+            path: The file; its folder is made if it does not exist. Replaced in one step.
+
+        Returns:
+            The file.
+
+        Raises:
+            SpecError: If there is no Chromium or Chrome to print with.
+            SepmeError: If it prints nothing.
+            OSError: If it cannot be written; an old report is then intact.
+        """
+        return write_pdf(self._page(), path)
+
+    def _page(self) -> str:
+        return benchmark_page(self.rows, self.environment, pictures=self.pictures, steps=captions())
 
     def write(self, path: Path) -> None:
         """Write the report in one step, as CSV if the name ends so, else as JSON.

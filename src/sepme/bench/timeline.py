@@ -79,6 +79,26 @@ SCENES: dict[int, tuple[Step, ...]] = {
 """Scene to its steps."""
 
 
+def captions() -> dict[int, list[str]]:
+    """What happens at each time of each scene, in words.
+
+    Returns:
+        Scene to one phrase a step.
+
+    Example:
+        >>> captions()[1]
+        ['erase c0 c1 c2 c3 c4 c5', 'restore c0 c1', 'restore c2']
+    """
+    return {scene: [_caption(step) for step in steps] for scene, steps in SCENES.items()}
+
+
+def _caption(step: Step) -> str:
+    acts = (("erase", step.erase), ("restore", step.restore))
+    return ", ".join(
+        " ".join([verb, *(f"c{i}" for i in concepts)]) for verb, concepts in acts if concepts
+    )
+
+
 def states(scene: int) -> Iterator[State]:
     """The states a scene goes through.
 

@@ -49,6 +49,16 @@ def count(row: Row) -> int:
     return round(float(row["value"]) * int(row["n"]))
 
 
+def percent(value: float) -> str:
+    """A fraction as a percentage.
+
+    Example:
+        >>> percent(0.0), percent(0.125)
+        ('0 %', '12.5 %')
+    """
+    return f"{100 * value:.1f} %" if value not in (0.0, 1.0) else f"{100 * value:.0f} %"
+
+
 def saw_it(number: int) -> str:
     """How often the detector saw something, as the end of a sentence.
 
@@ -75,7 +85,7 @@ def _erased(evidence: Evidence, concept: Concept) -> str:
         )
         before = evidence.row("original_accuracy", concept.name, split)
         if before is not None:
-            told += f" In images of the original model it saw it {_of(before)} times."
+            told += f" In images of the original model it saw it {of(before)} times."
         return told
     return (
         f"“{name}” is suppressed, but no detector here can tell whether an image shows it: "
@@ -102,12 +112,13 @@ def _kept(evidence: Evidence) -> Iterator[str]:
         after = evidence.row("retained_accuracy", pool, "heldout")
         if before is not None and after is not None:
             yield (
-                f"Other {pool} were recognised {_of(after)} times, and {_of(before)} times in the "
+                f"Other {pool} were recognised {of(after)} times, and {of(before)} times in the "
                 "original model's images of the same prompts and seeds."
             )
 
 
-def _of(row: Row) -> str:
+def of(row: Row) -> str:
+    """A rate as its count."""
     return f"{count(row)} of {row['n']}"
 
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sepme.core.concept import Concept
-from sepme.report.sentences import count, headline, sentences
+from sepme.report.page import data_uri
+from sepme.report.sentences import count, headline, percent, sentences
 from sepme.verify.evidence import Evidence, Row, Triplet
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-_PIXELS = 256
 _CROSS = "cross_domain_accuracy"
 _SPLITS = {
     "literal": "its own prompts",
@@ -86,7 +81,7 @@ def _card(triplet: Triplet, concept: Concept) -> dict[str, Any]:
     shots = [
         {
             "state": state,
-            "source": _data_uri(image),
+            "source": data_uri(image),
             "label": label,
             "hit": label == concept.name,
             "alt": f"{state}: “{triplet.prompt}”, seed {triplet.seed}"
@@ -95,14 +90,6 @@ def _card(triplet: Triplet, concept: Concept) -> dict[str, Any]:
         for state, image, label in zip(_STATES, triplet.images, triplet.labels, strict=True)
     ]
     return {"prompt": triplet.prompt, "seed": triplet.seed, "shots": shots}
-
-
-def _data_uri(image: Image) -> str:
-    small = image.copy()
-    small.thumbnail((_PIXELS, _PIXELS))
-    buffer = io.BytesIO()
-    small.save(buffer, format="PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _rates(evidence: Evidence) -> Iterator[dict[str, Any]]:
@@ -144,9 +131,9 @@ def _kept(evidence: Evidence) -> Iterator[dict[str, Any]]:
 def _line(what: str, before: Row | None, row: Row, limit: float | None) -> dict[str, Any]:
     return {
         "what": what,
-        "before": _percent(before["value"]) if before else "",
+        "before": percent(before["value"]) if before else "",
         "before_count": f"{count(before)} of {before['n']}" if before else "not drawn",
-        "now": _percent(row["value"]),
+        "now": percent(row["value"]),
         "now_count": f"{count(row)} of {row['n']}",
         "interval": f"{100 * row['lo']:.1f} to {100 * row['hi']:.1f} %",
         "lo": 100 * row["lo"],
@@ -185,11 +172,11 @@ def _thresholds(evidence: Evidence) -> list[tuple[str, str]]:
     return [
         (
             "An erased concept, on its own prompts",
-            f"seen at most {_percent(limits.erased_literal)}",
+            f"seen at most {percent(limits.erased_literal)}",
         ),
         (
             "An erased concept, in wordings never used in training",
-            f"seen at most {_percent(limits.erased_heldout)}",
+            f"seen at most {percent(limits.erased_heldout)}",
         ),
         (
             "What was kept or given back",
@@ -202,10 +189,6 @@ def _thresholds(evidence: Evidence) -> list[tuple[str, str]]:
         ),
         (
             "The detector, on the original model",
-            f"sees the concept at least {_percent(limits.original_at_least)}",
+            f"sees the concept at least {percent(limits.original_at_least)}",
         ),
     ]
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f} %" if value not in (0.0, 1.0) else f"{100 * value:.0f} %"

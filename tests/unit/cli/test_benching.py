@@ -8,6 +8,7 @@ import pytest
 
 from sepme import bench
 from sepme.cli._app import Run
+from tests.pages import ENVIRONMENT, scene_rows
 from tests.unit.cli.conftest import Cli
 
 ROW = dict(
@@ -35,11 +36,15 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
     ("words", "options"),
     [
         ("ladder", {}),
-        ("ladder --concept cat --concept ink --fits 3", {"concepts": ("cat", "ink"), "fits": 3}),
-        ("ladder --neighbours 2 --least 8 --steps 5", {"neighbours": 2, "least": 8, "steps": 5}),
-        ("algebra --orders 2 --toggles 3 --seed 4", {"orders": 2, "toggles": 3, "seed": 4}),
-        ("efficiency --pairs 2 --method uce", {"pairs": 2, "method": "uce"}),
-        ("scenes --domain objects --scene 1", {"domain": "objects", "scenes": (1,)}),
+        (
+            "ladder --concept cat --concept ink --set fits=3",
+            {"concepts": ("cat", "ink"), "fits": 3},
+        ),
+        ("ladder --least 8 --set neighbours=2", {"neighbours": 2, "least": 8}),
+        ("algebra --set orders=2 --set toggles=3", {"orders": 2, "toggles": 3}),
+        ("efficiency --method uce --set method=esd", {"method": "esd"}),
+        ("scenes --domain objects --set scenes=[1,2]", {"domain": "objects", "scenes": [1, 2]}),
+        ("attacks --full --set budget=5", {"full": True, "budget": 5}),
     ],
 )
 def test_flags_are_options(cli: Cli, asked, words: str, options: dict[str, Any]) -> None:
@@ -52,6 +57,11 @@ def test_flags_are_options(cli: Cli, asked, words: str, options: dict[str, Any])
     [
         ("ladder --domain objects", "ladder has no option 'domain'"),
         ("efficiency --least 3", "efficiency has no option 'least'"),
+        ("scenes --set least", "--set needs NAME=VALUE"),
+        ("scenes --set least=[", "no value for 'least'"),
+        ("scenes --set least=many", "scenes: least"),
+        ("scenes --set scenes=[7]", "scenes"),
+        ("scenes --config nowhere.yaml", "cannot be read as YAML"),
         ("scenes --concept cat", "scenes has no option 'concepts'"),
         ("ladders", "Did you mean 'ladder'"),
     ],
@@ -69,3 +79,49 @@ def test_the_headline_is_shown_and_all_rows_are_written(cli: Cli, asked, tmp_pat
     assert "headline" not in shown
     assert len(json.loads(out.read_text())["rows"]) == 2
     assert len(cli("bench", "ladder", "--json").data["rows"]) == 2
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows from nowhere in place of a run."""
+
+    found = bench.Report(tuple(scene_rows()), ENVIRONMENT)
+    monkeypatch.setattr(bench, "run", lambda name, **options: found)
+    monkeypatch.setattr(Run, "load", lambda run, model: None)
+
+
+def test_report_is_written_and_named(cli: Cli, measured, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "report.html"
+    ended = cli("bench", "scenes", "--report", path)
+    assert ended.code == 0
+    assert "Report: " in ended.out
+    assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_json_stays_one_object_and_rows_can_be_kept_too(cli: Cli, measured, tmp_path: Path) -> None:
+    words = ("--report", tmp_path / "report.html", "--out", tmp_path / "rows.csv", "--json")
+    ended = cli("bench", "scenes", *words)
+    assert len(ended.data["rows"]) == len(scene_rows())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "rows.csv"]
+
+
+def test_no_report_unless_asked_for(cli: Cli, measured, tmp_path: Path) -> None:
+    assert "Report" not in cli("bench", "scenes").out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pdf_by_its_ending(
+    cli: Cli, measured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    error = cli("bench", "scenes", "--report", tmp_path / "report.pdf").one_error(2)
+    assert "apt-get install chromium" in error
+
+
+def test_a_file_gives_what_flags_do_not(cli: Cli, asked, tmp_path: Path) -> None:
+    file = tmp_path / "bench.yaml"
+    file.write_text("concepts: [cat, ink]\nleast: 9\n")
+    assert cli("bench", "ladder", "--config", file, "--least", "3").code == 0
+    assert asked == [("ladder", {"concepts": ["cat", "ink"], "least": 3})]
+    file.write_text("- cat\n")
+    assert "map option names" in cli("bench", "ladder", "--config", file).one_error(2)
