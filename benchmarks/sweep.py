@@ -23,7 +23,7 @@ from sepme.errors import MethodError
 OUT = Path(__file__).parent.parent / "docs" / "experiments" / "sweep.json"
 GOALS: tuple[dict[str, Any], ...] = (
     {"decorrelate": "batch", "threshold": -2e-3},
-    {"decorrelate": "channel", "threshold": 2e-1},
+    {"decorrelate": "channel", "threshold": 1e-1},
 )
 SCALES = (1.5e-2, 3e-2, 6e-2)
 FIXED: dict[str, Any] = {"batch_size": 4, "images": 8, "pool": 32, "max_steps": 300}

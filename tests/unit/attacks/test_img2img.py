@@ -13,6 +13,7 @@ def test_full_strength_forgets_the_image_and_little_strength_keeps_it(tiny_model
     trial = tiny_trial(tiny_model, steps=STEPS)
     part, subject = list(trial.examples), trial.subject
     clean = plain(trial.original, part, STEPS)
+    clean = clean / clean.std()  # of the size of images, which a random network does not draw
     start = subject.start_latents([example.seed for example in part])
     usual = plain(subject, part, STEPS)
     with torch.no_grad():

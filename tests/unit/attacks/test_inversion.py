@@ -24,7 +24,7 @@ def picture() -> Image.Image:
 
 def test_a_step_is_the_sampler_s(tiny_model) -> None:
     subject = tiny_trial(tiny_model).subject
-    levels, start, embeds = signal_levels(subject, 3), subject.start_latents([1]), None
+    levels, start = signal_levels(subject, 3), subject.start_latents([1])
     embeds = subject.encode(["owl"])
     with torch.no_grad():
         t = torch.tensor([subject.timesteps(3)[2]])
@@ -57,9 +57,9 @@ def test_the_original_s_own_image_comes_back_the_better_the_more_iterations(tiny
 def test_more_updates_of_the_blank_embeddings_come_nearer(tiny_model) -> None:
     trial = tiny_trial(tiny_model)
     clean = plain(trial.original, trial.examples, 5)
-    errors = []
+    errors, attack = [], NullTextInversion(learning_rate=0.05)
     for effort in (1, 20):
-        found = NullTextInversion()._regenerate(trial.subject, trial.examples, clean, 5, effort)
+        found = attack._regenerate(trial.subject, trial.examples, clean, 5, effort)
         errors.append(float((found - clean).norm()))
     assert errors[1] < 0.8 * errors[0]
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 from torch import Generator
@@ -5,11 +7,12 @@ from torch import Generator
 from sepme.attacks._latents import signal_levels
 from sepme.attacks.noise import Noise, _more_noise
 from tests.unit.attacks.latent_trial import tiny_trial
+from tests.unit.attacks.test_latents import plain
 
 
 def drawn_by(attack: Noise, trial, budget: int) -> list[torch.Tensor]:
     """What the attack gives to be decoded."""
-    seen = []
+    seen: list[torch.Tensor] = []
 
     class Watched(type(trial.subject)):
         def decode(self, latents):
@@ -18,9 +21,7 @@ def drawn_by(attack: Noise, trial, budget: int) -> list[torch.Tensor]:
 
     subject = trial.subject
     watched = Watched(subject.pipeline, subject.unet, subject.guidance_scale)
-    attack.run(
-        type(trial)(watched, *(getattr(trial, name) for name in trial.__slots__[1:])), budget=budget
-    )
+    attack.run(dataclasses.replace(trial, subject=watched), budget=budget)
     return seen
 
 
@@ -32,8 +33,6 @@ def test_tries_differ_and_go_around_the_grid(tiny_model) -> None:
 
 
 def test_no_eta_to_speak_of_is_the_plain_sampler(tiny_model) -> None:
-    from tests.unit.attacks.test_latents import plain
-
     trial = tiny_trial(tiny_model)
     usual = plain(trial.subject, trial.examples, trial.steps)
     (little,) = drawn_by(Noise(etas=(1e-6,), scales=(1.0,)), trial, 1)
