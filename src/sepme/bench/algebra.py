@@ -58,16 +58,9 @@ class Algebra(Benchmark):
 
     name: ClassVar[str] = "algebra"
     headline: ClassVar[frozenset[str]] = frozenset(
-        {
-            "separability",
-            "drift_noise",
-            "drift_features",
-            "subset_error",
-            "restore_error",
-            "erased_accuracy",
-            "rebound",
-        }
-    )
+        ("separability", "drift_noise", "drift_features", "subset_error", "restore_error",
+         "erased_accuracy", "rebound")
+    )  # fmt: skip
     concepts: tuple[str, ...] = ("van-gogh", "hokusai", "cat")
     orders: int = 4
     toggles: int = 8

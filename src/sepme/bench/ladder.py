@@ -14,10 +14,9 @@ from sepme.bench.benchmark import Benchmark, Columns, in_batches, taught
 from sepme.bench.fits import erased, fitted
 from sepme.bench.gallery import Gallery, Shot
 from sepme.bench.store import Store
-from sepme.bench.wordings import LONG, WORDINGS, typos
+from sepme.bench.wordings import RUNGS, WORDINGS, Triples, wordings
 from sepme.core.backend import Backend
 from sepme.core.concept import Concept
-from sepme.demo.templates import fill
 from sepme.errors import SpecError, did_you_mean
 from sepme.metrics import cluster_bootstrap
 from sepme.pipeline import ErasedPipeline
@@ -25,12 +24,8 @@ from sepme.verify.cases import Case, labelled, numbered
 from sepme.verify.evidence import Row
 from sepme.verify.rows import OTHER_HEAD
 
-RUNGS = ("name", "alias", "template", "long", "paraphrase", "typo")
-"""From the concept's own prompts to words that share none with them."""
-
 _SPLITS = {"name": "literal"}
-
-Triples = list[tuple[str, str | None, str | None]]
+_ORIGINAL = {"cross_domain_accuracy": "original_cross_domain_accuracy"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +66,13 @@ class Ladder(Benchmark):
 
     name: ClassVar[str] = "ladder"
     headline: ClassVar[frozenset[str]] = frozenset(
-        {"original_accuracy", "erased_accuracy", "retained_accuracy", "cross_domain_accuracy"}
+        {
+            "original_accuracy",
+            "erased_accuracy",
+            "retained_accuracy",
+            "original_cross_domain_accuracy",
+            "cross_domain_accuracy",
+        }
     )
     concepts: tuple[str, ...] = ("van-gogh", "hokusai", "cat")
     fits: int = 1
@@ -179,39 +180,13 @@ class Ladder(Benchmark):
             **more,
         }
         original = [hit for look in looks for hit in _hits(look.before, head)]
-        yield self.rate("original_accuracy", original, **columns)
+        yield self.rate(_ORIGINAL.get(metric, "original_accuracy"), original, **columns)
         by_fit = {look.fit: _hits(look.after, head) for look in looks}
         row = self.rate(metric, [hit for hits in by_fit.values() for hit in hits], **columns)
         if self.fits > 1:
             low, high = cluster_bootstrap(by_fit)
             row = {**row, "lo": low, "hi": high, "wilson_lo": row["lo"], "wilson_hi": row["hi"]}
         yield row
-
-
-def wordings(concept: Concept, rung: str) -> Triples:
-    """Prompts of one rung with the style and the object a detector should see.
-
-    Args:
-        concept: A concept in `WORDINGS`.
-        rung: One of `RUNGS`.
-
-    Returns:
-        Prompt, style and object; a label is None where the prompt does not name one.
-
-    Example:
-        >>> wordings(Concept("cat", ("cat",), kind="object"), "typo")[0]
-        ('ct', None, 'cat')
-    """
-    if rung in ("name", "template"):
-        return labelled(concept, "literal" if rung == "name" else "heldout", concept.kind)
-    if rung == "long":
-        return _captions(concept)
-    other = {
-        "alias": WORDINGS[concept.name].aliases,
-        "paraphrase": WORDINGS[concept.name].paraphrases,
-        "typo": typos(concept.prompts[0]),
-    }
-    return [(prompt, *_labels(concept, None)) for prompt in other[rung]]
 
 
 def by_distance(model: Backend, concept: Concept, others: Sequence[Concept]) -> tuple[Concept, ...]:
@@ -226,22 +201,6 @@ def by_distance(model: Backend, concept: Concept, others: Sequence[Concept]) -> 
     rows = model.encode(names).flatten(1).to("cpu", torch.float64)
     apart = torch.linalg.vector_norm(rows[1:] - rows[0], dim=1).tolist()
     return tuple(others[k] for k in sorted(range(len(others)), key=lambda k: apart[k]))
-
-
-def _captions(concept: Concept) -> Triples:
-    phrase = concept.prompts[0]
-    if concept.kind == "object":
-        prompts = [fill(template, object=phrase) for template in LONG["object"]]
-        return [(prompt, None, concept.name) for prompt in prompts]
-    things = [c for c in demo.concepts() if c.kind == "object"]
-    return [
-        (fill(LONG["style"][k % 3], style=phrase, object=c.prompts[0]), concept.name, c.name)
-        for k, c in enumerate(things)
-    ]
-
-
-def _labels(concept: Concept, other: str | None) -> tuple[str | None, str | None]:
-    return (concept.name, other) if concept.kind == "style" else (other, concept.name)
 
 
 def _in_turn(concepts: Sequence[Concept]) -> Triples:

@@ -1,8 +1,7 @@
 """Which neurons carry a concept: before erasure, after it, and while it is learned again.
 
-After Lo, Cohen and Barez, *Large Language Models Relearn Removed Concepts* (2024), carried over to
-a U-Net. A neuron is a channel of the output of a residual block, an attention or a feed-forward
-network.
+After Lo, Cohen and Barez, *Large Language Models Relearn Removed Concepts* (2024). A neuron is a
+channel of the output of a residual block, an attention or a feed-forward network.
 """
 
 from __future__ import annotations
@@ -102,27 +101,40 @@ def recorded(network: nn.Module, layers: str = LAYERS) -> Iterator[dict[str, Ten
 
 
 @torch.no_grad()
-def responses(subject: Subject, given: Probe, layers: str = LAYERS) -> dict[str, Tensor]:
-    """What the concept's prompt changes in every layer, beside the blank prompt.
-
-    Relative to the root mean square of the layer under the blank prompt.
+def blank_outputs(original: Subject, given: Probe, layers: str = LAYERS) -> dict[str, Tensor]:
+    """What every layer of the original model puts out under the blank prompt.
 
     Args:
-        subject: The model.
+        original: The original model.
         given: The same for every model that is to be compared.
         layers: As in `recorded`.
 
     Returns:
-        Layer to ``(n, channels, places)``, in the order in which layers are computed.
+        Layer to ``(n, channels, places)``, in the order of computation.
     """
-    with recorded(subject.unet, layers) as found:
-        subject.predict_noise(given.latents, given.timesteps, given.blank)
-        without = dict(found)
+    with recorded(original.unet, layers) as found:
+        original.predict_noise(given.latents, given.timesteps, given.blank)
+    return found
+
+
+@torch.no_grad()
+def responses(subject: Subject, given: Probe, blank: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What the concept's prompt changes in every layer, beside the original's blank prompt.
+
+    Training on one concept moves the blank prompt too, so a model's own is no fixed reference.
+    Relative to the root mean square of the layer under the blank prompt.
+
+    Args:
+        subject: The model.
+        given: As in `blank_outputs`.
+        blank: Of the original model, from `blank_outputs`.
+
+    Returns:
+        Layer to ``(n, channels, places)``, in the order of ``blank``.
+    """
+    with recorded(subject.unet, "|".join(map(re.escape, blank))) as found:
         subject.predict_noise(given.latents, given.timesteps, given.embeds)
-        return {
-            name: (found[name] - output) / output.square().mean().sqrt()
-            for name, output in without.items()
-        }
+    return {name: (found[name] - out) / out.square().mean().sqrt() for name, out in blank.items()}
 
 
 def saliency(response: Tensor) -> Tensor:
@@ -149,8 +161,7 @@ def recall(response: Tensor, original: Tensor) -> float:
         original: ``r0``, same shape.
 
     Returns:
-        1 if the layer answers as in the original, 0 if nothing of it is left, below 0 if it
-        answers the other way; not a number if the original did not answer.
+        1 if as in the original, 0 if nothing is left; not a number if the original has none.
 
     Example:
         >>> recall(torch.tensor([1.0, 1.0]), torch.tensor([2.0, 0.0]))
@@ -228,9 +239,6 @@ def compare(live: Responses, original: Responses) -> Moment:
     Args:
         live: The model's.
         original: Those of the original to the same probe.
-
-    Returns:
-        The comparison.
     """
     found = {name: saliency(response) for name, response in live.items()}
     now = torch.cat(list(found.values()))

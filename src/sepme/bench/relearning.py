@@ -13,7 +13,7 @@ import numpy as np
 
 from sepme.attacks.relearn import Relearn
 from sepme.attacks.relearn_benign import RelearnBenign
-from sepme.bench.neurons import LAYERS, Moment, compare, probe, responses
+from sepme.bench.neurons import LAYERS, Moment, blank_outputs, compare, probe, responses
 from sepme.core.attack import Trial
 from sepme.errors import SpecError
 
@@ -91,13 +91,14 @@ def watch(
         raise SpecError(f"steps and every must be at least 1, got {steps} and {every}.")
     attack = attack or Relearn()
     given = probe(trial, seed=seed)
-    first = responses(trial.original, given, layers)
+    blank = blank_outputs(trial.original, given, layers)
+    first = responses(trial.original, given, blank)
     course = attack.course(trial, max(attack.shots), steps=steps, seed=seed)
     return Course(
         original=compare(first, first),
-        erased=compare(responses(trial.subject, given, layers), first),
+        erased=compare(responses(trial.subject, given, blank), first),
         along=tuple(
-            (step, compare(responses(pupil, given, layers), first))
+            (step, compare(responses(pupil, given, blank), first))
             for step, pupil in course
             if step % every == 0 or step == steps
         ),
@@ -120,9 +121,9 @@ def plot(course: Course, path: str | Path | None = None) -> bytes:
     recall, mass, similar = figure.subplots(1, 3, width_ratios=(4, 4, 3))
     moments = [course.erased, *(moment for _, moment in course.along)]
     names = [name for name, value in course.original.mass.items() if value > 0]
-    _heat(recall, [m.recall for m in moments], names, course, "recall of the original response")
+    _heat(recall, [m.recall for m in moments], names, course, "recall of the response", 1.2)
     relative = [{n: m.mass[n] / course.original.mass[n] for n in names} for m in moments]
-    _heat(mass, relative, names, course, "saliency mass, original = 1")
+    _heat(mass, relative, names, course, "saliency mass, original = 1", 2)
     recall.set_yticks(range(len(names)), [_short(name) for name in names], fontsize=7)
     mass.set_yticks([])
     steps = [0, *(step for step, _ in course.along)]
@@ -145,9 +146,10 @@ def _heat(
     names: Sequence[str],
     course: Course,
     title: str,
+    top: float,
 ) -> None:
     table = np.array([[moment[name] for moment in values] for name in names])
-    shown: Any = axes.imshow(table, vmin=0, vmax=1.2, cmap="viridis", aspect="auto")
+    shown: Any = axes.imshow(table, vmin=0, vmax=top, cmap="viridis", aspect="auto")
     axes.figure.colorbar(shown, ax=axes, shrink=0.6)
     steps = [0, *(step for step, _ in course.along)]
     ticks = range(0, len(steps), max(1, len(steps) // 6))

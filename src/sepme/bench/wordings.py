@@ -10,6 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from sepme import demo
+from sepme.core.concept import Concept
+from sepme.demo.templates import fill
+from sepme.verify.cases import labelled
+
+RUNGS = ("name", "alias", "template", "long", "paraphrase", "typo")
+"""From the concept's own prompts to words that share none with them."""
+
+Triples = list[tuple[str, str | None, str | None]]
+
 
 @dataclass(frozen=True, slots=True)
 class Wording:
@@ -159,3 +169,45 @@ def typos(phrase: str) -> tuple[str, ...]:
     mistakes = (before + after, before + swapped, before + 2 * letter + after)
     found = dict.fromkeys(phrase.replace(word, wrong, 1) for wrong in mistakes)
     return tuple(text for text in found if text != phrase)
+
+
+def wordings(concept: Concept, rung: str) -> Triples:
+    """Prompts of one rung with the style and the object a detector should see.
+
+    Args:
+        concept: A concept in `WORDINGS`.
+        rung: One of `RUNGS`.
+
+    Returns:
+        Prompt, style and object; a label is None where the prompt does not name one.
+
+    Example:
+        >>> wordings(Concept("cat", ("cat",), kind="object"), "typo")[0]
+        ('ct', None, 'cat')
+    """
+    if rung in ("name", "template"):
+        return labelled(concept, "literal" if rung == "name" else "heldout", concept.kind)
+    if rung == "long":
+        return _captions(concept)
+    other = {
+        "alias": WORDINGS[concept.name].aliases,
+        "paraphrase": WORDINGS[concept.name].paraphrases,
+        "typo": typos(concept.prompts[0]),
+    }
+    return [(prompt, *_labels(concept, None)) for prompt in other[rung]]
+
+
+def _captions(concept: Concept) -> Triples:
+    phrase = concept.prompts[0]
+    if concept.kind == "object":
+        prompts = [fill(template, object=phrase) for template in LONG["object"]]
+        return [(prompt, None, concept.name) for prompt in prompts]
+    things = [c for c in demo.concepts() if c.kind == "object"]
+    return [
+        (fill(LONG["style"][k % 3], style=phrase, object=c.prompts[0]), concept.name, c.name)
+        for k, c in enumerate(things)
+    ]
+
+
+def _labels(concept: Concept, other: str | None) -> tuple[str | None, str | None]:
+    return (concept.name, other) if concept.kind == "style" else (other, concept.name)

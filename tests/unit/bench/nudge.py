@@ -46,6 +46,8 @@ class Nudge(Method):
 class Careless(Nudge):
     """Retains nothing but what the model knows, and goes far."""
 
+    name: ClassVar[str] = "careless"
+
     def fit(self, model, concept: Concept, *, retain: Sequence[Concept] = (), seed: int = 0):
         return null_space_shift(model, concept, seed=seed, size=20.0)
 

@@ -14,6 +14,7 @@ from sepme.backends.subject import DiffusionSubject
 from sepme.bench.neurons import (
     Moment,
     Probe,
+    blank_outputs,
     compare,
     overlap,
     rank_correlation,
@@ -64,6 +65,10 @@ class ToySubject:
         return self.unet(latents, prompt_embeds)
 
 
+def answers(carrier: int | None, given: Probe) -> dict[str, torch.Tensor]:
+    return responses(ToySubject(carrier), given, blank_outputs(ToySubject(CARRIER), given))
+
+
 @pytest.fixture
 def given() -> Probe:
     image = torch.randn(3, 1, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -71,7 +76,7 @@ def given() -> Probe:
 
 
 def test_finds_the_neuron_that_carries_the_concept(given: Probe) -> None:
-    found = responses(ToySubject(CARRIER), given)
+    found = answers(CARRIER, given)
     assert list(found) == ["a.ff", "b.ff"]
     assert not found["a.ff"].any()
     carried = saliency(found["b.ff"])
@@ -81,9 +86,9 @@ def test_finds_the_neuron_that_carries_the_concept(given: Probe) -> None:
 
 
 def test_tells_a_carrier_that_moved_from_one_that_is_gone(given: Probe) -> None:
-    original = responses(ToySubject(CARRIER), given)
+    original = answers(CARRIER, given)
     same, moved, gone = (
-        compare(responses(ToySubject(carrier), given), original) for carrier in (CARRIER, 3, None)
+        compare(answers(carrier, given), original) for carrier in (CARRIER, 3, None)
     )
     assert (same.overlap, moved.overlap) == (1, 0)
     assert same.recall["b.ff"] == pytest.approx(1)
@@ -188,8 +193,8 @@ def test_an_unerased_model_has_lost_nothing(trial: Trial) -> None:
     whole = Trial(trial.original, trial.original, trial.concept, trial.judge, (), steps=2)
     course = watch(whole, Relearn(shots=(1,)), steps=1, every=1)
     assert course.erased.overlap == 1
-    answers = [value for value in course.erased.recall.values() if not math.isnan(value)]
-    assert answers == pytest.approx([1] * len(answers))
+    recalls = [value for value in course.erased.recall.values() if not math.isnan(value)]
+    assert recalls == pytest.approx([1] * len(recalls))
     assert course.returns() == {}
 
 

@@ -4,8 +4,7 @@ import pytest
 
 from sepme import demo
 from sepme.bench.benchmark import taught
-from sepme.bench.ladder import RUNGS, wordings
-from sepme.bench.wordings import LONG, WORDINGS, typos
+from sepme.bench.wordings import LONG, RUNGS, WORDINGS, typos, wordings
 
 CONCEPTS = taught(list(WORDINGS))
 
