@@ -24,6 +24,8 @@ from sepme.plan import plan
 TARGETS = ("van-gogh", "hokusai", "fluent")
 OBJECTS = (0, 2, 4, 8, 16, 32)
 OWN = (1, 2, 4, 8)
+METHOD = sepme.SepME(decorrelate="batch", scale=3e-2, threshold=-2e-3)
+"""The paper's loss: its stop is that of the paper."""
 
 
 def ladders(target: Concept) -> Iterator[tuple[str, tuple[Concept, ...]]]:
@@ -53,7 +55,7 @@ def measure(model: sepme.ErasedPipeline, target: Concept, images: int) -> Iterat
         row = {"concept": target.name, "retained": what, "rank": found.rank, "free": found.free}
         row["separability"] = found.separability
         try:
-            shift = sepme.SepME().fit(model, target, retain=retain)
+            shift = METHOD.fit(model, target, retain=retain)
         except (NotSeparable, NullSpaceExhausted) as error:
             yield {**row, "erased_accuracy": None, "refused": type(error).__name__}
             continue

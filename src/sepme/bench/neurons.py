@@ -22,7 +22,7 @@ LAYERS = r".*\.(resnets\.\d+|attn1|attn2|ff)"
 """Modules whose output channels count as neurons."""
 
 Responses = Mapping[str, Tensor]
-"""What a prompt changes in the output of each layer, ``(n, channels, places)``."""
+"""What a prompt changes in each layer, ``(n, channels, places)``."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,14 +68,14 @@ def probe(trial: Trial, *, size: int = 16, seed: int = 0) -> Probe:
 
 @contextmanager
 def recorded(network: nn.Module, layers: str = LAYERS) -> Iterator[dict[str, Tensor]]:
-    """Outputs of the matching layers, ``(n, channels, places)``, filled as the network runs.
+    """Record outputs of layers, ``(n, channels, places)``, as the network runs.
 
     Args:
         network: Left as it was on exit.
-        layers: A regular expression for the whole module path.
+        layers: A regular expression for whole module paths.
 
     Yields:
-        Module path to the last output.
+        Module path to last output.
 
     Raises:
         SpecError: If no module matches.
@@ -106,7 +106,7 @@ def blank_outputs(original: Subject, given: Probe, layers: str = LAYERS) -> dict
 
     Args:
         original: The original model.
-        given: The same for every model that is to be compared.
+        given: The same for every model.
         layers: As in `recorded`.
 
     Returns:
@@ -121,8 +121,7 @@ def blank_outputs(original: Subject, given: Probe, layers: str = LAYERS) -> dict
 def responses(subject: Subject, given: Probe, blank: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What the concept's prompt changes in every layer, beside the original's blank prompt.
 
-    Training on one concept moves the blank prompt too, so a model's own is no fixed reference.
-    Relative to the root mean square of the layer under the blank prompt.
+    Relative to the latter's root mean square. Training moves a model's own blank prompt too.
 
     Args:
         subject: The model.
@@ -138,7 +137,7 @@ def responses(subject: Subject, given: Probe, blank: Mapping[str, Tensor]) -> di
 
 
 def saliency(response: Tensor) -> Tensor:
-    """How much of a concept each neuron carries: its mean absolute response.
+    """Mean absolute response of each neuron.
 
     Args:
         response: ``(n, channels, places)``.
@@ -161,7 +160,7 @@ def recall(response: Tensor, original: Tensor) -> float:
         original: ``r0``, same shape.
 
     Returns:
-        1 if as in the original, 0 if nothing is left; not a number if the original has none.
+        1 as in the original, 0 if nothing is left; not a number if the original has none.
 
     Example:
         >>> recall(torch.tensor([1.0, 1.0]), torch.tensor([2.0, 0.0]))
@@ -176,10 +175,10 @@ def rank_correlation(a: Tensor, b: Tensor) -> float:
 
     Args:
         a: ``(n,)``.
-        b: ``(n,)``.
+        b: Same shape.
 
     Returns:
-        -1 to 1; not a number if all of one are equal.
+        -1 to 1.
 
     Example:
         >>> round(rank_correlation(torch.tensor([1.0, 2.0, 9.0]), torch.tensor([4.0, 3.0, 2.0])), 6)
@@ -203,7 +202,7 @@ def overlap(a: Tensor, b: Tensor, part: float = 0.01) -> float:
         part: How many are the top, as a fraction of all; at least one.
 
     Returns:
-        0 to 1; ``part`` is what chance gives.
+        0 to 1; chance gives ``part``.
 
     Example:
         >>> overlap(torch.tensor([1.0, 9.0, 8.0]), torch.tensor([7.0, 9.0, 1.0]), part=2 / 3)
@@ -216,14 +215,14 @@ def overlap(a: Tensor, b: Tensor, part: float = 0.01) -> float:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Moment:
-    """Where a concept is at one time of relearning, beside the original model.
+    """Where a concept is at one time, beside the original model.
 
     Attributes:
         mass: Mean saliency of each layer's neurons, in the order of computation.
         recall: `recall` of each layer.
         rank_correlation: Of all neurons' saliency with the original's.
-        cosine: The same as an angle's cosine.
-        overlap: Share of the original's top 1 % among the top 1 %.
+        cosine: Of the same two vectors.
+        overlap: Share of the original's top 1 % in the top 1 %.
     """
 
     mass: Mapping[str, float]
@@ -234,12 +233,7 @@ class Moment:
 
 
 def compare(live: Responses, original: Responses) -> Moment:
-    """Compare a model's responses with the original's.
-
-    Args:
-        live: The model's.
-        original: Those of the original to the same probe.
-    """
+    """Compare a model's responses with the original's, to the same probe."""
     found = {name: saliency(response) for name, response in live.items()}
     now = torch.cat(list(found.values()))
     then = torch.cat([saliency(original[name]) for name in found])
