@@ -102,15 +102,25 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--seeds", type=int, default=3, help="fit seeds")
     options.add_argument("--least", type=int, default=200, help="images behind a pooled figure")
+    options.add_argument("--decorrelate", help="instead of the preset's")
+    options.add_argument("--scale", type=float, help="instead of the preset's")
+    options.add_argument("--threshold", type=float, help="instead of the preset's")
     options.add_argument("--out", type=Path, help="also write rows and environment here")
     chosen = options.parse_args()
     model = sepme.load("demo")
+    method = sepme.SepME(
+        decorrelate=chosen.decorrelate, scale=chosen.scale, threshold=chosen.threshold
+    )
     rows = [
         (len(names), row)
         for names in GROUPS
         for seed in range(chosen.seeds)
         for row in measure(
-            model, names, seed=seed, images=needed(len(names), chosen.seeds, chosen.least)
+            model,
+            names,
+            seed=seed,
+            images=needed(len(names), chosen.seeds, chosen.least),
+            method=method,
         )
     ]
     lines = pooled(rows)

@@ -10,10 +10,9 @@ import argparse
 import itertools
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import sepme
@@ -111,18 +110,28 @@ def sweep(model: sepme.ErasedPipeline, images: int, seed: int) -> list[dict[str,
     return rows
 
 
-def merit(rows: Sequence[dict[str, Any]]) -> tuple[bool, float]:
-    """What a setting is worth over all targets.
+def merit(rows: Sequence[dict[str, Any]], out_of_reach: Collection[str]) -> tuple[bool, float]:
+    """What a setting is worth.
 
     First whether styles and objects nobody erased lose at most `TOLERATED`, whatever the target;
-    then how much of the targets is gone, less the objects that went with them.
+    then how little is left of the target that it forgets worst, targets out of reach left out.
     """
     if any("error" in row for row in rows):
         return False, float("-inf")
     lost = [row[f"original_{key}"] - row[key] for row in rows for key in KEPT]
-    gone = fmean(2 - row["literal_style"] - row["target_style"] for row in rows)
-    blank = fmean(max(0.0, row["original_target_object"] - row["target_object"]) for row in rows)
-    return max(lost) <= TOLERATED, gone - blank
+    left = [left_of(row) for row in rows if row["target"] not in out_of_reach]
+    return max(lost) <= TOLERATED, -max(left, default=0.0)
+
+
+def left_of(row: dict[str, Any]) -> float:
+    """How much of its target a setting leaves, on literal prompts and on templates, 0 to 2."""
+    return float(row["literal_style"] + row["target_style"])
+
+
+def unreached(rows: Sequence[dict[str, Any]]) -> set[str]:
+    """Targets that no setting forgets by half."""
+    best = {name: min(left_of(r) for r in rows if r["target"] == name) for name in TARGETS}
+    return {name for name, left in best.items() if left > 1}
 
 
 def main() -> None:
@@ -132,9 +141,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     rows = sweep(sepme.load("demo"), options.images, options.seed)
+    never = unreached(rows)
     ranked = sorted(
         (
-            (merit([r for r in rows if all(r[k] == v for k, v in setting.items())]), setting)
+            (merit([r for r in rows if setting.items() <= r.items()], never), setting)
             for setting in settings()
         ),
         key=lambda pair: pair[0],
@@ -145,6 +155,7 @@ def main() -> None:
     record = {
         "command": "python benchmarks/sweep.py",
         **vars(options),
+        "out_of_reach": sorted(never),
         "split": SPLIT,
         "fixed": FIXED,
     }
