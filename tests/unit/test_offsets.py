@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from demo_model.gold import pack, unpack
+from demo_model.offsets import pack, unpack
 
 
 def weights(seed: int, spread: float = 1.0) -> dict[str, torch.Tensor]:
