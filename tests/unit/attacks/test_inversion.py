@@ -46,6 +46,7 @@ def error_of(subject, clean: torch.Tensor, iterations: int) -> float:
     return float((again - clean).norm() / clean.norm())
 
 
+@pytest.mark.slow
 def test_the_original_s_own_image_comes_back_the_better_the_more_iterations(tiny_model) -> None:
     trial = tiny_trial(tiny_model, steps=STEPS)
     clean = plain(trial.original, trial.examples, STEPS)

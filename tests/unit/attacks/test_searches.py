@@ -37,6 +37,7 @@ def average_loss(search, loss: Callable, draws: int = 24) -> float:
     ],
     ids=["unlearn-diff-atk", "p4d"],
 )
+@pytest.mark.slow
 def test_descent_lowers_the_loss(attack: TokenSearch, loss: Callable, trial: Trial) -> None:
     changes = []
     for maximize in (False, True):

@@ -25,6 +25,7 @@ def figures(report: bench.Report) -> dict[tuple[str, str, str], dict]:
     }
 
 
+@pytest.mark.slow
 def test_one_scene(tmp_path: Path, model, nudging) -> None:
     drawn = bench.run("scenes", model=model, cache=tmp_path, progress=False, **SMALL)
     assert len(nudging) == 6
@@ -49,6 +50,7 @@ def test_one_scene(tmp_path: Path, model, nudging) -> None:
     assert len(nudging) == 6, "a fit was made twice"
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_figures(
     tmp_path: Path, model, nudging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
