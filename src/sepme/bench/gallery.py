@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from sepme.bench.store import Key, Pixels, Store
 from sepme.core.fingerprint import fingerprint
 from sepme.errors import BackendError
-from sepme.verify.cases import BATCH, Batch, Case, chunks
+from sepme.verify.cases import Batch, Case, chunks
 from sepme.verify.studio import complete
 
 if TYPE_CHECKING:
@@ -76,21 +76,18 @@ class Gallery:
         """Images of some cases with the weights as they are now.
 
         Args:
-            cases: A whole number of batches, so that every image has the same neighbours whenever
-                it is drawn.
+            cases: What to draw, in fixed batches, so that an image has the same neighbours whenever
+                these cases are drawn; the last batch may be smaller.
 
         Returns:
             One shot a case, in order.
 
         Raises:
             BackendError: If an image is missing or broken.
-            SpecError: If the cases do not fill their batches.
         """
         weights = fingerprint(self._model.backend.live().items(), {})
         shots = []
         for batch in chunks(tuple(cases)):
-            if len(batch) < BATCH:
-                raise BackendError(f"cases come in batches of {BATCH}, got a rest of {len(batch)}.")
             known = (weights, batch)
             if known not in self._seen:
                 self._seen[known] = self._look(batch, self._pixels(weights, batch))

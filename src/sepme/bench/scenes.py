@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, ClassVar, Literal
 
 from sepme import demo
-from sepme.bench.benchmark import Benchmark, in_batches
+from sepme.bench.benchmark import Benchmark
 from sepme.bench.gallery import Gallery, Shot
 from sepme.bench.stage import Stage, leak, staged
 from sepme.bench.store import Store
@@ -118,14 +119,25 @@ class Scenes(Benchmark):
         with staged(stage):
             for state in states(scene):
                 stage.enter(state)
-                for concept, role, split in self._views(state, stage.model):
-                    count = counts[role]
-                    cases = self._cases(concept, split, count, state.time)
-                    after = gallery.shoot(cases)
-                    with model.backend.pristine():
-                        before = gallery.shoot(cases)
-                    unlisted = leak(stage.model, concept) if role != "forgotten" else 0.0
-                    yield Sight(state, role, split, tuple(before), tuple(after), unlisted)
+                yield from self._look(state, stage.model, gallery, counts)
+
+    def _look(
+        self, state: State, model: ErasedPipeline, gallery: Gallery, counts: Mapping[str, int]
+    ) -> Iterator[Sight]:
+        """Draw every view of a state; views share batches."""
+        views = list(self._views(state, model))
+        cases = [
+            case
+            for concept, role, split in views
+            for case in self._cases(concept, split, counts[role], state.time)
+        ]
+        after = iter(gallery.shoot(cases))
+        with model.backend.pristine():
+            before = iter(gallery.shoot(cases))
+        for concept, role, split in views:
+            unlisted = leak(model, concept) if role != "forgotten" else 0.0
+            was, now = (tuple(islice(shots, counts[role])) for shots in (before, after))
+            yield Sight(state, role, split, was, now, unlisted)
 
     @property
     def cast(self) -> tuple[Concept, ...]:
@@ -144,13 +156,13 @@ class Scenes(Benchmark):
             yield concept, "watermark" if concept.kind == "watermark" else "blank", "literal"
 
     def _counts(self, scene: int) -> dict[str, int]:
-        """Images a concept, state and split for each role: whole batches, ``least`` in the pool."""
+        """Images of a concept in a state and split by role, so that the pool has ``least``."""
         there = list(states(scene))
         shown: dict[str, int] = {
             role: sum(len(state.of(role)) for state in there) for role in ROLES
         }
         shown |= {"blank": len(there), "watermark": 2 * len(there)}
-        return {r: in_batches(-(-self.least // max(1, k))) for r, k in shown.items()}
+        return {role: -(-self.least // max(1, views)) for role, views in shown.items()}
 
     def _cases(self, concept: Concept, split: str, count: int, time: int) -> tuple[Case, ...]:
         """The state's own part of the concept's cases."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from sepme import bench
-from sepme.bench import benchmark, gallery
+from sepme.bench import benchmark
 from sepme.pipeline import ErasedPipeline
 from sepme.verify import cases
 from tests.unit.bench.nudge import ALGEBRA, Careless, Nudge, Twice
@@ -14,7 +14,7 @@ from tests.unit.bench.nudge import ALGEBRA, Careless, Nudge, Twice
 
 def in_little(patch: pytest.MonkeyPatch) -> list[str]:
     """Two images a batch in place of eight, and `Nudge` in place of fits; what it fits is told."""
-    for module in (benchmark, cases, gallery):
+    for module in (benchmark, cases):
         patch.setattr(module, "BATCH", 2)
     patch.setattr(benchmark, "METHODS", {"sepme": Nudge, "careless": Careless})
     patch.setattr(Nudge, "fits", [])
@@ -30,7 +30,7 @@ def nudging(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two images a batch in place of eight: what is tested here holds for any size."""
-    for module in (benchmark, cases, gallery):
+    for module in (benchmark, cases):
         monkeypatch.setattr(module, "BATCH", 2)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 import sepme
 from sepme import bench
-from sepme.bench import benchmark, scenes
+from sepme.bench import scenes
 from sepme.errors import BackendError, SpecError, UnknownMethod
 
 SMALL = {"scenes": (3,), "least": 2, "steps": 1, "method": "sepme"}
@@ -42,7 +42,7 @@ def test_one_scene(tmp_path: Path, model, nudging) -> None:
     assert drift[0] < drift[1]
     for row in drawn.rows:
         assert set(bench.report.COLUMNS) <= row.keys()
-        assert row["n"] >= 2
+        assert row["n"] >= (1 if row["time"] is not None else 2)
         assert row["seeds"] == [0]
 
     again = bench.run("scenes", model=model, cache=tmp_path, progress=False, **SMALL)
@@ -81,8 +81,7 @@ def test_pools_are_large_enough() -> None:
         for role, count in spec._counts(scene).items():
             shown = {"blank": 1, "watermark": 2}.get(role)
             pooled = sum(shown or len(state.of(role)) for state in there) * count
-            assert pooled >= 50
-            assert count % benchmark.BATCH == 0
+            assert 50 <= pooled < 50 + pooled / count
 
 
 @pytest.mark.parametrize(
