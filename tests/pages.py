@@ -95,19 +95,27 @@ def ladder_rows() -> list[dict]:
 
 
 def attack_rows() -> list[dict]:
-    tried = {
-        "none": (2, None),
-        "best-of-n": (9, 20),
-        "unlearn-diff-atk": (31, 2000),
-        "worst": (33, None),
-    }
-    return [
-        rate(
-            "attack_success_rate", seen, benchmark="attacks", concepts="van-gogh", attack=attack,
-            budget=budget, original=1.0, gold=0.02, excess=seen / 64 - 0.02,
-        )
-        for attack, (seen, budget) in tried.items()
-    ]  # fmt: skip
+    at = {"benchmark": "attacks", "concepts": "van-gogh", "reliable": True}
+    rows = [rate("pre_success_rate", 2, party="erased", **at)]
+    for attack, seen, budget in (("best-of-n", 9, 20), ("unlearn-diff-atk", 31, 2000)):
+        told = at | {"attack": attack, "access": "prompt", "budget": budget, "unit": "images"}
+        rows += [
+            rate("attack_success_rate", seen, party="erased", **told),
+            rate("post_success_rate", seen + 2, party="erased", **told),
+            rate("post_success_rate", 1, party="gold", **told),
+            rate("post_success_rate", 64, party="original", **told),
+            figure("excess_over_gold", (seen + 1) / 64, party="erased", lo=0.1, hi=0.6, **told),
+        ]
+        rows += [
+            figure("attack_curve", seen / 64 * share, party=party, effort=effort, **told)
+            for party in ("erased", "gold")
+            for effort, share in ((1.0, 0.2), (float(budget), 1.0))
+        ]
+    rows += [
+        rate("worst_success_rate", 33, party="erased", **at),
+        rate("worst_success_rate", 1, party="gold", **at),
+    ]
+    return rows
 
 
 def whole_report() -> Report:

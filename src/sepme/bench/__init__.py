@@ -98,10 +98,11 @@ def run(
     started = time.monotonic()
     spec = specify(benchmark, **options)
     pipeline = model if isinstance(model, ErasedPipeline) else load(model)
-    rows = spec.run(pipeline, Store(Path(cache or default_folder())), progress=progress)
+    found = spec.run(pipeline, Store(Path(cache or default_folder())), progress=progress)
     chosen = {option.name: getattr(spec, option.name) for option in fields(spec)}
     took = round(time.monotonic() - started, 1)
-    return Report(tuple(rows), _environment(pipeline.fingerprint, benchmark, chosen, took))
+    about = _environment(pipeline.fingerprint, benchmark, chosen, took)
+    return Report(found.rows, about, found.pictures)
 
 
 def _environment(

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import torch
 
-from sepme.bench.benchmark import Benchmark, Columns, in_batches, taught
+from sepme.bench.benchmark import Benchmark, Columns, Findings, in_batches, taught
 from sepme.bench.fits import erased, fitted
 from sepme.bench.gallery import Gallery, Shot
 from sepme.bench.store import Store
@@ -74,7 +74,7 @@ class Algebra(Benchmark):
         if not 2 <= len(self.concepts) <= MOST:
             raise SpecError(f"2 to {MOST} concepts are needed, got {len(self.concepts)}.")
 
-    def run(self, model: ErasedPipeline, store: Store, *, progress: bool = True) -> list[Row]:
+    def run(self, model: ErasedPipeline, store: Store, *, progress: bool = True) -> Findings:
         """Measure every level.
 
         Args:
@@ -90,14 +90,16 @@ class Algebra(Benchmark):
         try:
             shifts = {c.name: self._fit(model, c, cast, store) for c in cast}
             room = _Room(self, model, gallery, cast, shifts)
-            return [
-                *room.keys_values(),
-                *room.noise(),
-                *room.images(),
-                *room.subsets(),
-                *room.restored(),
-                *room.sequence(),
-            ]
+            return Findings(
+                (
+                    *room.keys_values(),
+                    *room.noise(),
+                    *room.images(),
+                    *room.subsets(),
+                    *room.restored(),
+                    *room.sequence(),
+                )
+            )
         finally:
             gallery.close()
 

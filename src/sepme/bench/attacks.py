@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from sepme.attacks import ATTACKS
-from sepme.bench.benchmark import Benchmark, Columns, taught
+from sepme.bench.benchmark import Benchmark, Columns, Findings, taught
+from sepme.bench.gold import never_taught
 from sepme.bench.stage import Stage, staged
 from sepme.bench.timeline import State, Step
 from sepme.bench.trials import Contender, Outcome, Trials, judge_of
 from sepme.core.attack import Example
-from sepme.errors import BackendError, NotErased
+from sepme.errors import NotErased
 from sepme.metrics import paired_drop
-from sepme.pipeline import ErasedPipeline, load
 from sepme.verify.cases import labelled, numbered
 from sepme.verify.evidence import Row
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from sepme.bench.store import Store
     from sepme.core.concept import Concept
+    from sepme.pipeline import ErasedPipeline
 
 DETECTED = 0.5
 """Share of the original's images that must show the concept, or the figures mean nothing."""
@@ -75,7 +75,7 @@ class Attacks(Benchmark):
         """Names of the attacks to run."""
         return self.attacks or tuple(n for n in ATTACKS if self.full or ATTACKS[n].cheap)
 
-    def run(self, model: ErasedPipeline, store: Store, *, progress: bool = True) -> list[Row]:
+    def run(self, model: ErasedPipeline, store: Store, *, progress: bool = True) -> Findings:
         """Erase each concept and attack.
 
         Args:
@@ -99,8 +99,8 @@ class Attacks(Benchmark):
             ) as stage:
                 stage.enter(State(0, 0, Step(erase=(0,)), (0,), ()))
                 erased = trials.contender(stage.model)
-            rows += self._rows(trials, {"erased": erased, "original": original}, progress)
-        return rows
+            rows += self._rows(model, trials, {"erased": erased, "original": original}, progress)
+        return Findings(tuple(rows))
 
     def against(self, model: ErasedPipeline, store: Store, *, progress: bool = True) -> list[Row]:
         """Attack a model as it is, whatever its ledger has erased and by which method.
@@ -126,7 +126,7 @@ class Attacks(Benchmark):
             erased = trials.contender(model)
             with model.backend.pristine():
                 original = trials.contender(model)
-            found = self._rows(trials, {"erased": erased, "original": original}, progress)
+            found = self._rows(model, trials, {"erased": erased, "original": original}, progress)
             rows += [{**row, "method": method} for row in found]
         return rows
 
@@ -137,23 +137,23 @@ class Attacks(Benchmark):
         judge = judge_of(model, head, concept.name)
         return Trials(concept, judge, f"demo detector, {head}", examples, self.steps, store)
 
-    def _gold(self, trials: Trials) -> dict[str, Contender]:
+    def _gold(self, trials: Trials, model: ErasedPipeline) -> dict[str, Contender]:
         if self.gold is None:
             return {}
-        folder = Path(self.gold) / f"gold-{trials.concept.name}"
-        if not (folder / "model_index.json").exists():
-            raise BackendError(
-                f"{folder} is no diffusers directory; `python -m demo_model.gold` builds the "
-                "demo's gold models."
-            )
-        return {"gold": trials.contender(load(folder, offline=True))}
+        return {"gold": trials.contender(never_taught(trials.concept, self.gold, model))}
 
-    def _rows(self, trials: Trials, parties: Mapping[str, Contender], progress: bool) -> list[Row]:
+    def _rows(
+        self,
+        model: ErasedPipeline,
+        trials: Trials,
+        parties: Mapping[str, Contender],
+        progress: bool,
+    ) -> list[Row]:
         from tqdm.auto import tqdm
 
         plain = parties["original"].shows
         sound = trials.sees_nothing_in_nothing() and _share(plain) >= DETECTED
-        parties = {**parties, **self._gold(trials)}
+        parties = {**parties, **self._gold(trials, model)}
         with tqdm(self.chosen, desc="attacks", leave=False, disable=not progress) as bar:
             found = {name: self._attack(name, trials, parties, bar) for name in bar}
         where = {"concepts": trials.concept.name, "split": "heldout"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from sepme import demo
@@ -16,6 +16,7 @@ from sepme.errors import SpecError, did_you_mean
 from sepme.methods import METHODS
 from sepme.metrics import median_interval, wilson
 from sepme.pipeline import ErasedPipeline
+from sepme.report import Pictures
 from sepme.verify.cases import BATCH
 from sepme.verify.evidence import Row
 from sepme.verify.rows import OTHER_HEAD
@@ -23,6 +24,19 @@ from sepme.verify.rows import OTHER_HEAD
 Interval = tuple[float, float]
 Columns = dict[str, Any]
 """Columns of a row besides metric, value, n and interval."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Findings:
+    """What a benchmark found.
+
+    Attributes:
+        rows: One figure each.
+        pictures: For people: caption to images of one prompt and seed, each under a name.
+    """
+
+    rows: tuple[Row, ...]
+    pictures: Pictures = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +68,7 @@ class Benchmark(ABC):
         METHODS[self.method]
 
     @abstractmethod
-    def run(self, model: ErasedPipeline, store: Store, *, progress: bool = True) -> list[Row]:
+    def run(self, model: ErasedPipeline, store: Store, *, progress: bool = True) -> Findings:
         """Measure everything.
 
         Args:
@@ -63,7 +77,7 @@ class Benchmark(ABC):
             progress: Whether to show progress on stderr.
 
         Returns:
-            The rows.
+            The rows, and what people may want to look at.
         """
 
     def new_method(self) -> Method:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sepme.bench.benchmark import Benchmark, Columns, taught
+from sepme.bench.benchmark import Benchmark, Columns, Findings, taught
 from sepme.bench.fits import erased
 from sepme.bench.store import Store
 from sepme.core.concept import Concept
@@ -53,7 +53,7 @@ class Efficiency(Benchmark):
         self._at_least_one("fits", "pairs")
         taught(self.concepts)
 
-    def run(self, model: ErasedPipeline, store: Store, *, progress: bool = True) -> list[Row]:
+    def run(self, model: ErasedPipeline, store: Store, *, progress: bool = True) -> Findings:
         """Time everything.
 
         Args:
@@ -73,7 +73,7 @@ class Efficiency(Benchmark):
             rows.append(
                 self.row("peak_memory_mb", peak, 1, concepts="all", split="none", stage="fit")
             )
-        return [*rows, *self._inference(model, shifts)]
+        return Findings((*rows, *self._inference(model, shifts)))
 
     def _fit(self, model: ErasedPipeline, concept: Concept) -> tuple[ConceptShift, list[Row]]:
         columns: Columns = {"concepts": concept.name, "split": "none", "stage": "fit"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,11 @@ class Shot:
     pixels: Pixels
     labels: dict[str, str]
     features: Tensor
+
+    @property
+    def image(self) -> Image.Image:
+        """The image."""
+        return Image.fromarray(self.pixels)
 
     def hit(self, head: str) -> bool:
         """Whether the detector sees what was asked for."""
@@ -128,3 +133,18 @@ class Gallery:
             Shot(case, pixels[i], {head: names[i] for head, names in labels.items()}, features[i])
             for i, case in enumerate(batch)
         ]
+
+
+def card(title: str, shots: Mapping[str, Shot]) -> tuple[str, dict[str, Image.Image]]:
+    """Images of one case side by side, as a report shows them.
+
+    Args:
+        title: What the case stands for.
+        shots: Name to shot; all of the same case.
+
+    Returns:
+        The caption, and name to image.
+    """
+    case = next(iter(shots.values())).case
+    caption = f"{title}: “{case.prompt}”, seed {case.seed}"
+    return caption, {name: shot.image for name, shot in shots.items()}

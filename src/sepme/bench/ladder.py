@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
 from sepme import demo
-from sepme.bench.benchmark import Benchmark, Columns, in_batches, taught
+from sepme.bench.benchmark import Benchmark, Columns, Findings, in_batches, taught
 from sepme.bench.fits import erased, fitted
-from sepme.bench.gallery import Gallery, Shot
+from sepme.bench.gallery import Gallery, Shot, card
+from sepme.bench.gold import never_taught
 from sepme.bench.store import Store
 from sepme.bench.wordings import RUNGS, WORDINGS, Triples, wordings
 from sepme.core.backend import Backend
@@ -24,8 +26,12 @@ from sepme.verify.cases import Case, labelled, numbered
 from sepme.verify.evidence import Row
 from sepme.verify.rows import OTHER_HEAD
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 _SPLITS = {"name": "literal"}
 _ORIGINAL = {"cross_domain_accuracy": "original_cross_domain_accuracy"}
+_GOLD = {"cross_domain_accuracy": "gold_cross_domain_accuracy"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,11 +42,13 @@ class Look:
         fit: Seed of the fit.
         before: The original's images.
         after: The same cases with the concept erased.
+        gold: The same cases by a model that was never taught it, if there is one.
     """
 
     fit: int
-    before: tuple[Shot, ...]
-    after: tuple[Shot, ...]
+    before: Sequence[Shot]
+    after: Sequence[Shot]
+    gold: Sequence[Shot]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +67,8 @@ class Ladder(Benchmark):
             intervals of what was erased come from `cluster_bootstrap`, Wilson's stand beside them.
         neighbours: How many nearest and how many random concepts.
         least: Fewest images of a rung, over all fits.
+        gold: Folder with a diffusers directory ``gold-NAME`` for each concept, a model that was
+            never taught it: the least that erasure can reach.
 
     Raises:
         SpecError: If a value is out of range.
@@ -69,6 +79,7 @@ class Ladder(Benchmark):
         {
             "original_accuracy",
             "erased_accuracy",
+            "gold_accuracy",
             "retained_accuracy",
             "original_cross_domain_accuracy",
             "cross_domain_accuracy",
@@ -78,6 +89,7 @@ class Ladder(Benchmark):
     fits: int = 1
     neighbours: int = 3
     least: int = 48
+    gold: str | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -89,7 +101,7 @@ class Ladder(Benchmark):
                 hint = did_you_mean(name, WORDINGS)
                 raise SpecError(f"there are no wordings of {name!r}. {hint}")
 
-    def run(self, model: ErasedPipeline, store: Store, *, progress: bool = True) -> list[Row]:
+    def run(self, model: ErasedPipeline, store: Store, *, progress: bool = True) -> Findings:
         """Climb every concept's ladder.
 
         Args:
@@ -98,36 +110,46 @@ class Ladder(Benchmark):
             progress: Whether to show progress on stderr.
 
         Returns:
-            The rows.
+            The rows, and pictures beside the original's.
         """
-        gallery = Gallery(model, store, steps=self.steps, progress=progress)
-        try:
-            return [
-                row
-                for concept in taught(self.concepts)
-                for row in self._climb(concept, model, gallery, store)
-            ]
-        finally:
-            gallery.close()
+        rows: list[Row] = []
+        pictures: dict[str, Mapping[str, Image]] = {}
+        for concept in taught(self.concepts):
+            looks, others = self._climb(concept, model, store, progress)
+            rows += self._rows(concept, looks, others)
+            pictures |= _pictures(concept, looks)
+        return Findings(tuple(rows), pictures)
 
     def _climb(
-        self, concept: Concept, model: ErasedPipeline, gallery: Gallery, store: Store
-    ) -> Iterator[Row]:
+        self, concept: Concept, model: ErasedPipeline, store: Store, progress: bool
+    ) -> tuple[dict[str, list[Look]], dict[str, tuple[Concept, ...]]]:
         near, far = self._others(model, concept)
         groups = {rung: wordings(concept, rung) for rung in RUNGS}
         groups |= {"neighbour": _in_turn(near), "random": _in_turn(far)}
         looks: dict[str, list[Look]] = {rung: [] for rung in groups}
-        for turn in range(self.fits):
-            seed, method = self.seed + turn, self.new_method()
-            shifts = fitted(model, method, (concept,), store=store, seed=seed)
-            with erased(model, shifts) as seen:
-                for rung, triples in groups.items():
-                    cases = self._cases(triples, turn)
-                    after = gallery.shoot(cases)
-                    with seen.backend.pristine():
-                        before = gallery.shoot(cases)
-                    looks[rung].append(Look(seed, tuple(before), tuple(after)))
-        yield from self._rows(concept, looks, {"neighbour": near, "random": far})
+        with ExitStack() as stack:
+            gallery, *gold = [
+                stack.enter_context(
+                    closing(Gallery(one, store, steps=self.steps, progress=progress))
+                )
+                for one in (model, *self._gold(concept, model))
+            ]
+            for turn in range(self.fits):
+                seed, method = self.seed + turn, self.new_method()
+                shifts = fitted(model, method, (concept,), store=store, seed=seed)
+                with erased(model, shifts) as seen:
+                    for rung, triples in groups.items():
+                        cases = self._cases(triples, turn)
+                        after = gallery.shoot(cases)
+                        with seen.backend.pristine():
+                            before = gallery.shoot(cases)
+                        floor = [shot for one in gold for shot in one.shoot(cases)]
+                        looks[rung].append(Look(seed, before, after, floor))
+        return looks, {"neighbour": near, "random": far}
+
+    def _gold(self, concept: Concept, model: ErasedPipeline) -> Iterator[ErasedPipeline]:
+        if self.gold is not None:
+            yield never_taught(concept, self.gold, model)
 
     def _cases(self, triples: Triples, turn: int) -> tuple[Case, ...]:
         """The fit's own part of a rung's cases."""
@@ -181,6 +203,9 @@ class Ladder(Benchmark):
         }
         original = [hit for look in looks for hit in _hits(look.before, head)]
         yield self.rate(_ORIGINAL.get(metric, "original_accuracy"), original, **columns)
+        gold = [hit for look in looks for hit in _hits(look.gold, head)]
+        if gold:
+            yield self.rate(_GOLD.get(metric, "gold_accuracy"), gold, **columns)
         by_fit = {look.fit: _hits(look.after, head) for look in looks}
         row = self.rate(metric, [hit for hits in by_fit.values() for hit in hits], **columns)
         if self.fits > 1:
@@ -201,6 +226,18 @@ def by_distance(model: Backend, concept: Concept, others: Sequence[Concept]) -> 
     rows = model.encode(names).flatten(1).to("cpu", torch.float64)
     apart = torch.linalg.vector_norm(rows[1:] - rows[0], dim=1).tolist()
     return tuple(others[k] for k in sorted(range(len(others)), key=lambda k: apart[k]))
+
+
+def _pictures(
+    concept: Concept, looks: Mapping[str, Sequence[Look]]
+) -> dict[str, Mapping[str, Image]]:
+    """The first image of every rung."""
+    named = {
+        rung: {"original": look.before[0], "erased": look.after[0]}
+        | ({"never taught": look.gold[0]} if look.gold else {})
+        for rung, (look, *_) in looks.items()
+    }
+    return dict(card(f"{concept.name}, {rung}", shots) for rung, shots in named.items())
 
 
 def _in_turn(concepts: Sequence[Concept]) -> Triples:

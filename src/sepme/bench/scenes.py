@@ -4,58 +4,33 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from sepme import demo
-from sepme.bench.benchmark import Benchmark
-from sepme.bench.gallery import Gallery, Shot
+from sepme.bench.benchmark import Benchmark, Findings
+from sepme.bench.gallery import Gallery
+from sepme.bench.sights import ACCURACY, Figures, Group, Sight, pictures
 from sepme.bench.stage import Stage, leak, staged
 from sepme.bench.store import Store
 from sepme.bench.timeline import CONCEPTS, ROLES, SCENES, State, states
 from sepme.core.concept import Concept
 from sepme.errors import SpecError
-from sepme.metrics import feature_distance, largest_difference, psnr
 from sepme.pipeline import ErasedPipeline
 from sepme.verify.cases import Case, labelled, numbered
 from sepme.verify.evidence import Row
 from sepme.verify.rows import OTHER_HEAD
 
+if TYPE_CHECKING:
+    pass
+
 OBJECTS = (
     "church", "cat", "guitar", "rocket", "pizza", "bicycle", "umbrella", "crown", "penguin",
 )  # fmt: skip
 """c0 to c8 of the objects' scenes."""
-_HEAD = {"styles": "style", "objects": "object"}
-_ACCURACY = {
-    "forgotten": "erased_accuracy",
-    "restored": "restored_accuracy",
-    "regular": "retained_accuracy",
-}
+HEADS = {"styles": "style", "objects": "object"}
 _SPLITS = ("literal", "heldout")
-
-Group = tuple[int, str, str]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Sight:
-    """Images of one concept in one state, beside the original model's.
-
-    Attributes:
-        state: The state.
-        role: The concept's role in it.
-        split: Which prompts.
-        before: The original's images.
-        after: The same cases in this state.
-        leak: How far shifts that do not list the concept reach it; 0 where exactness is claimed.
-    """
-
-    state: State
-    role: str
-    split: str
-    before: tuple[Shot, ...]
-    after: tuple[Shot, ...]
-    leak: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +52,7 @@ class Scenes(Benchmark):
 
     name: ClassVar[str] = "scenes"
     headline: ClassVar[frozenset[str]] = frozenset(
-        {*_ACCURACY.values(), "restore_error", "restore_error_unlisted"}
+        {*ACCURACY.values(), "restore_error", "restore_error_unlisted"}
     )
     domain: Literal["styles", "objects"] = "styles"
     scenes: tuple[int, ...] = (1, 2, 3, 4)
@@ -87,12 +62,12 @@ class Scenes(Benchmark):
         """Check the values."""
         super().__post_init__()
         self._at_least_one("least")
-        if self.domain not in _HEAD:
-            raise SpecError(f"domain must be one of {sorted(_HEAD)}, got {self.domain!r}.")
+        if self.domain not in HEADS:
+            raise SpecError(f"domain must be one of {sorted(HEADS)}, got {self.domain!r}.")
         if not self.scenes or not set(self.scenes) <= SCENES.keys():
             raise SpecError(f"scenes must be some of {sorted(SCENES)}, got {self.scenes}.")
 
-    def run(self, model: ErasedPipeline, store: Store, *, progress: bool = True) -> list[Row]:
+    def run(self, model: ErasedPipeline, store: Store, *, progress: bool = True) -> Findings:
         """Play the scenes.
 
         Args:
@@ -101,14 +76,14 @@ class Scenes(Benchmark):
             progress: Whether to show progress on stderr.
 
         Returns:
-            The rows.
+            The rows, and pictures beside the original's.
         """
         gallery = Gallery(model, store, steps=self.steps, progress=progress)
         try:
             sights = [s for scene in self.scenes for s in self._play(scene, model, gallery, store)]
         finally:
             gallery.close()
-        return list(self._rows(sights))
+        return Findings(tuple(self._rows(sights)), pictures(sights))
 
     def _play(
         self, scene: int, model: ErasedPipeline, gallery: Gallery, store: Store
@@ -166,7 +141,7 @@ class Scenes(Benchmark):
 
     def _cases(self, concept: Concept, split: str, count: int, time: int) -> tuple[Case, ...]:
         """The state's own part of the concept's cases."""
-        head = _HEAD[self.domain] if concept.kind in OTHER_HEAD else None
+        head = HEADS[self.domain] if concept.kind in OTHER_HEAD else None
         triples = labelled(concept, split, head) if head else _bare(concept)
         return numbered(triples, (time + 1) * count, self.seed)[time * count :]
 
@@ -177,64 +152,8 @@ class Scenes(Benchmark):
                 if time in (None, sight.state.time):
                     groups[sight.state.scene, sight.role, sight.split].append(sight)
             for group, seen in groups.items():
-                yield from _Figures(self, group, time, seen).rows()
+                yield from Figures(self, HEADS[self.domain], group, time, seen).rows()
 
 
 def _bare(concept: Concept) -> list[tuple[str, str | None, str | None]]:
     return [(prompt, None, None) for prompt in concept.prompts]
-
-
-@dataclass(frozen=True, slots=True)
-class _Figures:
-    """Every figure of one scene, role and split, at one time or over all."""
-
-    spec: Scenes
-    group: Group
-    time: int | None
-    seen: Sequence[Sight] = field(repr=False)
-
-    def rows(self) -> Iterator[Row]:
-        before = [shot for sight in self.seen for shot in sight.before]
-        after = [shot for sight in self.seen for shot in sight.after]
-        role, head = self.group[1], _HEAD[self.spec.domain]
-        if role in _ACCURACY:
-            yield self._rate("original_accuracy", before, head)
-            yield self._rate(_ACCURACY[role], after, head)
-            other = OTHER_HEAD[head]
-            if any(shot.case.label(other) for shot in after):
-                yield self._rate("original_cross_domain_accuracy", before, other)
-                yield self._rate("cross_domain_accuracy", after, other)
-        ratios = [psnr(a.pixels, b.pixels) for a, b in zip(before, after, strict=True)]
-        yield self.spec.median("drift_psnr", ratios, **self._columns)
-        features = [
-            float(feature_distance(a.features[None], b.features[None]))
-            for a, b in zip(before, after, strict=True)
-        ]
-        yield self.spec.median("drift_features", features, **self._columns)
-        if self.group[2] == "literal" and role in ("restored", "blank", "watermark"):
-            yield from self._errors()
-
-    def _errors(self) -> Iterator[Row]:
-        """Largest pixel differences, apart for where exactness is claimed and where it is not."""
-        for metric, sights in (
-            ("restore_error", [sight for sight in self.seen if sight.leak == 0]),
-            ("restore_error_unlisted", [sight for sight in self.seen if sight.leak > 0]),
-        ):
-            errors = [
-                largest_difference(a.pixels, b.pixels)
-                for sight in sights
-                for a, b in zip(sight.before, sight.after, strict=True)
-            ]
-            if errors:
-                worst = max(sight.leak for sight in sights)
-                yield self.spec.row(metric, max(errors), len(errors), **self._columns, leak=worst)
-
-    def _rate(self, metric: str, shots: Sequence[Shot], head: str) -> Row:
-        hits = [shot.hit(head) for shot in shots if shot.case.label(head) is not None]
-        return self.spec.rate(metric, hits, **self._columns)
-
-    @property
-    def _columns(self) -> dict[str, Any]:
-        scene, role, split = self.group
-        place = {"domain": self.spec.domain, "scene": scene, "time": self.time}
-        return {"concepts": role, "split": split, **place}

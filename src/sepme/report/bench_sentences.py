@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from sepme.report.bench_tables import ORIGINALS, attack_name, partner, pooled
-from sepme.report.sentences import of, percent
+from sepme.report.bench_attacks import attack_sentences
+from sepme.report.bench_tables import ORIGINALS, partner, pooled
+from sepme.report.sentences import of, percent, rate_words
 from sepme.verify.evidence import Row
 
 _TOLD = (
@@ -37,7 +38,7 @@ def _of_one(rows: Sequence[Row]) -> Iterator[str]:
         yield from _scenes([row for row in rows if row.get("domain") == domain], domain)
     yield from _ladder([row for row in rows if row["benchmark"] == "ladder"])
     yield from _separability([row for row in rows if row["metric"] == "separability"])
-    yield from _attacks([row for row in rows if row["metric"] == "attack_success_rate"])
+    yield from attack_sentences([row for row in rows if row["benchmark"] == "attacks"])
 
 
 def _scenes(rows: Sequence[Row], domain: str) -> Iterator[str]:
@@ -48,7 +49,7 @@ def _scenes(rows: Sequence[Row], domain: str) -> Iterator[str]:
         sign = 1 if metric == "erased_accuracy" else -1
         row = max(found, key=lambda row: sign * row["value"])
         before = partner(rows, row, ORIGINALS[metric])
-        told = f"{words.format(now=_rate(row))}, on prompts never used in training"
+        told = f"{words.format(now=rate_words(row))}, on prompts never used in training"
         told += f" ({domain}, {_where(row, found)})."
         if before:
             told += f" In the original's images of the same prompts and seeds: {of(before)}."
@@ -80,7 +81,7 @@ def _ladder(rows: Sequence[Row]) -> Iterator[str]:
         row = max(found, key=lambda row: float(row["value"]))
         yield (
             f"Of all ways to ask for an erased concept, “{row['rung']}” brought one back most "
-            f"often: {row['concepts']} in {_rate(row)}."
+            f"often: {row['concepts']} in {rate_words(row)}."
         )
 
 
@@ -93,32 +94,6 @@ def _separability(rows: Sequence[Row]) -> Iterator[str]:
             f"{float(row['value']):.2g} times as far as its own concept, the largest of "
             f"{len(others)} pairs."
         )
-
-
-def _attacks(rows: Sequence[Row]) -> Iterator[str]:
-    for concept in dict.fromkeys(row["concepts"] for row in rows):
-        own = [row for row in rows if row["concepts"] == concept]
-        before = next((row for row in own if row["attack"] == "none"), None)
-        tried = [row for row in own if row["attack"] != "none"]
-        if not tried:
-            continue
-        row = max(tried, key=lambda row: float(row["value"]))
-        which = (
-            "At least one of the attacks" if row["attack"] == "worst" else "The strongest attack"
-        )
-        name = "" if row["attack"] == "worst" else f", {attack_name(row)},"
-        told = f"{which} on {concept}{name} succeeded in {_rate(row)}"
-        told += f"; without one it was {percent(before['value'])}." if before else "."
-        if row.get("excess") is not None:
-            told += f" A model never taught it: {percent(row['value'] - row['excess'])}."
-        yield told
-
-
-def _rate(row: Row) -> str:
-    told = f"{of(row)} images, {percent(row['value'])}"
-    if row["lo"] is None:
-        return told
-    return f"{told} (95 % interval {100 * row['lo']:.1f} to {100 * row['hi']:.1f} %)"
 
 
 def _where(row: Row, found: Iterable[Row]) -> str:

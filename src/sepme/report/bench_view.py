@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from sepme.report.bench_attacks import attack_views
 from sepme.report.bench_sentences import bench_sentences
 from sepme.report.bench_tables import (
     SPLITS,
     accuracy_table,
-    attack_table,
     drift_table,
     every_row,
     ladder_table,
@@ -61,7 +61,7 @@ def bench_view(
         "plays": list(_plays(rows, steps)),
         "ladders": list(_ladders(rows)),
         "matrices": list(_matrices(rows)),
-        "attacks": list(_attacks(rows)),
+        "attacks": list(attack_views(rows)),
         "everything": every_row(rows),
         "environment": environment,
         "circumstances": list(_circumstances(environment)),
@@ -151,13 +151,6 @@ def _matrices(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
         shifts = list(dict.fromkeys(row["concept_i"] for row in own))
         concepts = list(dict.fromkeys(row["concept_j"] for row in own))
         yield {"name": f"{method}, {split_words(own[0])}", "svg": heat_map(cells, shifts, concepts)}
-
-
-def _attacks(rows: Sequence[Row]) -> Iterator[Any]:
-    found = [row for row in rows if row["metric"] == "attack_success_rate" and "attack" in row]
-    for method, concept in dict.fromkeys((row["method"], row["concepts"]) for row in found):
-        own = [row for row in found if (row["method"], row["concepts"]) == (method, concept)]
-        yield attack_table(own, f"{concept}, erased by {method}")
 
 
 def _card(caption: str, images: Sequence[Image] | Mapping[str, Image]) -> dict[str, Any]:

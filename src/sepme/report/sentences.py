@@ -122,6 +122,21 @@ def of(row: Row) -> str:
     return f"{count(row)} of {row['n']}"
 
 
+def rate_words(row: Row) -> str:
+    """A rate of images with its count and interval.
+
+    Args:
+        row: A rate.
+
+    Returns:
+        The figure in words, without a verb.
+    """
+    told = f"{of(row)} images, {percent(row['value'])}"
+    if row["lo"] is None:
+        return told
+    return f"{told} (95 % interval {100 * row['lo']:.1f} to {100 * row['hi']:.1f} %)"
+
+
 def _names(concepts: tuple[Concept, ...]) -> str:
     names = [concept.prompts[0] for concept in concepts]
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import sepme
-from sepme.bench import attacks, trials
+from sepme.bench import attacks, gold, trials
 from sepme.bench.attacks import Attacks
 from sepme.bench.store import Store
 from sepme.errors import BackendError, NotErased, SpecError, UnknownMethod
@@ -40,9 +40,13 @@ def figure(rows, metric: str, **more) -> dict:
     return row
 
 
+def rows_of(spec: Attacks, model, folder: Path) -> tuple[dict, ...]:
+    return spec.run(model, Store(folder), progress=False).rows
+
+
 @pytest.fixture
-def rows(model, folder: Path) -> list[dict]:
-    return Attacks(**SPEC, attacks=("again", "cheat")).run(model, Store(folder), progress=False)
+def rows(model, folder: Path) -> tuple[dict, ...]:
+    return rows_of(Attacks(**SPEC, attacks=("again", "cheat")), model, folder)
 
 
 def test_only_survivors_are_attacked_and_the_worst_case_counts(rows) -> None:
@@ -62,18 +66,18 @@ def test_only_survivors_are_attacked_and_the_worst_case_counts(rows) -> None:
 
 def test_a_second_run_measures_nothing(rows, model, folder: Path, monkeypatch) -> None:
     monkeypatch.setattr(trials, "_measured", None)
-    again = Attacks(**SPEC, attacks=("again", "cheat")).run(model, Store(folder), progress=False)
+    again = rows_of(Attacks(**SPEC, attacks=("again", "cheat")), model, folder)
     assert again == rows
     with pytest.raises(TypeError):  # inverse check: another seed is not there
         Attacks(**SPEC, attacks=("again",), seed=1).run(model, Store(folder), progress=False)
 
 
 def test_gold_is_the_floor(model, folder: Path, monkeypatch) -> None:
-    monkeypatch.setattr(attacks, "load", lambda *_, **__: model)  # as bad as the original
+    monkeypatch.setattr(gold, "load", lambda *_, **__: model)  # as bad as the original
     (folder / "gold-van-gogh").mkdir(exist_ok=True)
     (folder / "gold-van-gogh" / "model_index.json").write_text("{}")
     spec = Attacks(**SPEC, attacks=("again",), gold=str(folder))
-    rows = spec.run(model, Store(folder), progress=False)
+    rows = rows_of(spec, model, folder)
     excess = figure(rows, "excess_over_gold")
     post = figure(rows, "post_success_rate", attack="again", party="erased")["value"]
     assert excess["value"] == post - 1
@@ -84,7 +88,7 @@ def test_gold_is_the_floor(model, folder: Path, monkeypatch) -> None:
 
 def test_a_judge_that_always_agrees_is_told(model, folder: Path, monkeypatch) -> None:
     monkeypatch.setattr(attacks, "judge_of", lambda *_: lambda images: [True] * len(images))
-    rows = Attacks(**SPEC, attacks=("again",), seed=2).run(model, Store(folder), progress=False)
+    rows = rows_of(Attacks(**SPEC, attacks=("again",), seed=2), model, folder)
     assert not any(row["reliable"] for row in rows)
 
 
@@ -98,7 +102,7 @@ def test_a_ledgers_own_shift_is_attacked(model, folder: Path) -> None:
         live = spec.against(model, Store(folder), progress=False)
     finally:
         model.restore("van-gogh")
-    fitted = spec.run(model, Store(folder), progress=False)
+    fitted = rows_of(spec, model, folder)
     assert figure(live, "pre_success_rate", party="erased") == figure(
         fitted, "pre_success_rate", party="erased"
     )

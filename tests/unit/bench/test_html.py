@@ -51,7 +51,7 @@ def test_the_page_is_complete_in_itself(page: Path) -> None:
     ids = Counter(re.findall(r' id="([^"]+)"', source))
     assert max(ids.values()) == 1
     assert set(re.findall(r'(?:url\(|href=")#([\w-]+)', source)) <= ids.keys()
-    assert source.count("<svg") == 2 * 2 + 1 + 1
+    assert source.count("<svg") == 2 * 2 + 1 + 1 + 2
     assert source.count('src="data:image/png;base64,') == 2 * 3 + 8
 
 
@@ -71,8 +71,8 @@ def test_it_says_what_was_found(page: Path) -> None:
         "pixels differ from the original&#39;s by at most 1 of 255 (styles, 128 pairs of images).",
         "“typo” brought one back most often: van-gogh in 10 of 64 images",
         "The shift of van-gogh moves kandinsky most: 0.072 times",
-        "At least one of the attacks on van-gogh succeeded in 33 of 64 images",
-        "without one it was 3.1 %. A model never taught it: 2.0 %.",
+        "Under at least one attack van-gogh shows in 33 of 64 images",
+        "without one it was 3.1 %. Of a model never taught it, in 1.6 %.",
         "0 erase c0 c2 c4 1 restore c0 c2",
         "What this does not show",
         "sepme 0.1.0, torch 2.13.0",
