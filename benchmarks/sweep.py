@@ -1,6 +1,6 @@
 """Find the demo preset of SepME: a small sweep, judged on ``train`` templates only.
 
-Run ``python benchmarks/sweep.py``; about 8 minutes on two cores. It writes
+Run ``python benchmarks/sweep.py``; about 20 minutes on two cores. It writes
 ``docs/experiments/sweep.json``, one row per setting and target, and prints the best settings.
 """
 
@@ -22,7 +22,8 @@ from sepme.errors import MethodError
 OUT = Path(__file__).parent.parent / "docs" / "experiments" / "sweep.json"
 GOALS: tuple[dict[str, Any], ...] = (
     {"decorrelate": "batch", "threshold": -2e-3},
-    {"decorrelate": "channel", "threshold": 1e-1},
+    {"decorrelate": "channel", "threshold": -2e-1, "reversal": 0.3},
+    {"decorrelate": "sample", "threshold": -5e-1, "reversal": 1.0},
 )
 SCALES = (1.5e-2, 3e-2, 6e-2)
 FIXED: dict[str, Any] = {"batch_size": 4, "images": 8, "pool": 32, "max_steps": 300}

@@ -118,6 +118,7 @@ class Separable(Trained):
     threshold: float = from_paper(1e-4)
     penalty: float = from_paper(1e-6, least=0)
     decorrelate: Literal["batch", "sample", "channel"] = from_paper("batch", one_of=UNITS)
+    reversal: float = from_paper(0.0, least=0)
     basis: Literal["null-space", "private"] = from_paper(
         "null-space", one_of=("null-space", "private")
     )
@@ -176,7 +177,8 @@ class Separable(Trained):
         def left(deltas: Deltas) -> Tensor:
             part = next(batches)
             noise = model.predict_noise(part.latents, part.timesteps, part.embeds, deltas=deltas)
-            return correlation(noise.float() - part.blank, part.representation, self.decorrelate)
+            now, how = noise.float() - part.blank, {"reversal": self.reversal}
+            return correlation(now, part.representation, self.decorrelate, **how)
 
         return Learner.of(factors, left, stop, rate=self.learning_rate, penalty=self.penalty)
 

@@ -14,7 +14,9 @@ UNITS: tuple[Unit, ...] = ("batch", "sample", "channel")
 _AXES = {"sample": (1, 2, 3), "channel": (2, 3)}
 
 
-def correlation(changed: Tensor, original: Tensor, unit: Unit = "batch") -> Tensor:
+def correlation(
+    changed: Tensor, original: Tensor, unit: Unit = "batch", *, reversal: float = 0.0
+) -> Tensor:
     """Correlation of a concept's representation with the original one.
 
     For ``"batch"`` the mean product over everything (SRS-ME, eq. 28), a number in the units of the
@@ -22,13 +24,14 @@ def correlation(changed: Tensor, original: Tensor, unit: Unit = "batch") -> Tens
     mean is down as soon as an object's outline is reversed, while the colour of its style, with
     less power, is still there. For ``"sample"`` and ``"channel"`` each sample, or each channel of
     each, is one unit: its mean product in shares of the original's own mean square, 1 for the
-    original model and 0 once nothing is left; units that are down count as 0, so that what is left
-    is what the mean tells and where the gradient goes.
+    original model, 0 once nothing is left, below 0 once it is reversed. A unit counts no less than
+    ``-reversal``: from there on it has no gradient and hides no more of what is left elsewhere.
 
     Args:
         changed: ``r_c`` of the changed model, ``(n, channels, height, width)``.
         original: ``r_c`` of the original model, same shape.
         unit: What is decorrelated by itself.
+        reversal: How far below zero a sample or channel may count.
 
     Returns:
         A differentiable scalar.
@@ -40,9 +43,11 @@ def correlation(changed: Tensor, original: Tensor, unit: Unit = "batch") -> Tens
         >>> changed = original * torch.tensor([-1.0, 1.0]).view(1, 2, 1, 1)
         >>> [correlation(changed, original, unit).item() for unit in UNITS]
         [-4.0, 0.0, 0.5]
+        >>> correlation(changed, original, "channel", reversal=0.5).item()
+        0.25
     """
     product = changed * original
     if unit == "batch":
         return product.mean()
     axes = _AXES[unit]
-    return (product.mean(axes) / original.square().mean(axes)).clamp(min=0).mean()
+    return (product.mean(axes) / original.square().mean(axes)).clamp(min=-reversal).mean()

@@ -31,6 +31,9 @@ class SepME(Separable):
         decorrelate: What must lose its correlation by itself: ``"batch"``, the mean over everything
             as in the paper; ``"sample"`` or ``"channel"``, each noised latent or each channel of
             each, in shares of what the original shows, so that the threshold is a share too.
+        reversal: How far below zero the share of a sample or channel may go before it counts no
+            more; a threshold below zero needs some. Not used with ``"batch"``, where nothing
+            bounds it.
         max_steps: Steps after which training ends without the stop (paper: 1000).
         batch_size: Noised latents a step (paper: 1).
         basis: ``"null-space"`` learns on every direction of the null space, as the paper does;

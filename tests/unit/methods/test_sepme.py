@@ -95,6 +95,15 @@ def test_what_is_decorrelated_by_itself_starts_whole(tiny_model, unit: str, shar
     assert losses[-1] < losses[0]
 
 
+def test_only_a_bounded_unit_may_be_reversed(tiny_model) -> None:
+    def reached(reversal: float) -> float:
+        method = sepme.SepME(**SMALL | {"threshold": -0.2, "max_steps": 80}, decorrelate="sample", reversal=reversal)
+        return float(method.fit(tiny_model, TARGET).provenance.fit["momentum"])
+
+    assert reached(0.0) >= 0
+    assert -0.5 <= reached(0.5) < 0
+
+
 def test_target_modules_choose_the_sites(tiny_model) -> None:
     shift = sepme.SepME(**SMALL, target_modules=r".*\.attn2\.to_v").fit(tiny_model, TARGET)
     assert len(shift.payload.sites) == 4
