@@ -22,10 +22,10 @@ from sepme.errors import MethodError
 OUT = Path(__file__).parent.parent / "docs" / "experiments" / "sweep.json"
 GOALS: tuple[dict[str, Any], ...] = (
     {"decorrelate": "batch", "threshold": -2e-3},
-    {"decorrelate": "channel", "threshold": -2e-1, "reversal": 0.3},
-    {"decorrelate": "sample", "threshold": -5e-1, "reversal": 1.0},
+    {"decorrelate": "sample", "threshold": -1e-1, "reversal": 1.0},
+    {"decorrelate": "sample", "threshold": -2.5e-1, "reversal": 1.0},
 )
-SCALES = (1.5e-2, 3e-2, 6e-2)
+SCALES = (1e-2, 2e-2, 3e-2)
 FIXED: dict[str, Any] = {"batch_size": 4, "images": 8, "pool": 32, "max_steps": 300}
 TARGETS = ("van-gogh", "hokusai", "fluent", "bazille")
 TOLERATED = 0.03

@@ -1,0 +1,181 @@
+"""Put benchmark results into the pages of ``docs/experiments``.
+
+``python benchmarks/tables.py RESULTS`` reads ``scenes-*.json``, ``ladder-*.json`` and
+``attacks-*.json``, as ``sepme bench ... --out`` writes them, into ``docs/experiments``, without the
+rows of single time steps. Without a folder it only renders what is there. Tables stand in the pages
+between ``<!-- NAME -->`` and ``<!-- end -->``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sepme.report.bench_attacks import attack_table
+
+PAGES = Path(__file__).parent.parent / "docs" / "experiments"
+BENCHMARKS = ("scenes", "ladder", "attacks")
+METHODS = ("sepme", "sepme-joint", "sepme-free", "uce", "esd")
+ROLES = (
+    ("forgotten", "erased_accuracy"),
+    ("restored", "restored_accuracy"),
+    ("regular", "retained_accuracy"),
+)
+SPLITS = ("literal", "heldout")
+
+Row = dict[str, Any]
+Runs = list[dict[str, Any]]
+Lines = list[Sequence[str]]
+
+
+def collect(results: Path, benchmark: str) -> Runs:
+    """Every run of a benchmark, pooled rows only."""
+    runs = [json.loads(path.read_text()) for path in sorted(results.glob(f"{benchmark}-*.json"))]
+    kept = [
+        {**run, "rows": [row for row in run["rows"] if row.get("time") is None]} for run in runs
+    ]
+    return sorted(kept, key=lambda run: METHODS.index(run["environment"]["options"]["method"]))
+
+
+def rate(row: Row | None) -> str:
+    """A rate with its interval, in per cent."""
+    if row is None:
+        return ""
+    low, high = 100 * row["lo"], 100 * row["hi"]
+    return f"{100 * row['value']:.0f} ({low:.0f}-{high:.0f})"
+
+
+def find(rows: Sequence[Row], metric: str, **more: Any) -> Row | None:  # noqa: ANN401
+    """The row of a metric under some circumstances."""
+    for row in rows:
+        if row["metric"] == metric and all(row.get(key) == value for key, value in more.items()):
+            return row
+    return None
+
+
+def markdown(columns: Sequence[str], lines: Lines) -> str:
+    """A table in Markdown."""
+    rows = [columns, ["---"] * len(columns), *lines]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def scenes(runs: Runs, domain: str) -> str:
+    """Every method and scene: accuracies of the roles, and pixel differences."""
+    lines: Lines = []
+    for run in runs:
+        options = run["environment"]["options"]
+        if options["domain"] == domain:
+            lines += [scene_line(run["rows"], options["method"], k) for k in options["scenes"]]
+    shown = [f"{role}, {split}" for role, _ in ROLES for split in SPLITS]
+    return markdown(("method", "scene", *shown, "restored", "not listed", "blank"), lines)
+
+
+def scene_line(rows: Sequence[Row], method: str, scene: int) -> list[str]:
+    """One line of `scenes`."""
+    at = {"scene": scene}
+    shares = [
+        rate(find(rows, metric, concepts=role, split=split, **at))
+        for role, metric in ROLES
+        for split in SPLITS
+    ]
+    exact = find(rows, "restore_error", concepts="restored", **at)
+    other = find(rows, "restore_error_unlisted", concepts="restored", **at)
+    blank = [
+        find(rows, metric, concepts="blank", **at)
+        for metric in ("restore_error", "restore_error_unlisted")
+    ]
+    steps = [f"{row['value']:.0f}" if row else "" for row in (exact, other, blank[0] or blank[1])]
+    return [method, str(scene), *shares, *steps]
+
+
+def ladder(runs: Runs, concept: str) -> str:
+    """Every rung of a concept: the original, the gold model and every method."""
+    lines: Lines = []
+    rungs = dict.fromkeys(
+        (row["rung"], row["metric"])
+        for run in runs
+        for row in run["rows"]
+        if row["metric"] in ("erased_accuracy", "retained_accuracy", "cross_domain_accuracy")
+    )
+    for rung, metric in rungs:
+        cross = "cross_domain_accuracy" if rung == "composition" else "accuracy"
+        base = [find(runs[0]["rows"], f"{party}_{cross}", concepts=concept, rung=rung)
+                for party in ("original", "gold")]  # fmt: skip
+        own = [find(run["rows"], metric, concepts=concept, rung=rung) for run in runs]
+        lines.append([rung, *map(rate, [*base, *own])])
+    methods = [run["environment"]["options"]["method"] for run in runs]
+    return markdown(("rung", "original", "never taught", *methods), lines)
+
+
+def attacks(runs: Runs, concept: str) -> str:
+    """Every attack on a concept erased by the first method."""
+    rows = [row for row in runs[0]["rows"] if row["concepts"] == concept]
+    table = attack_table(rows, "")
+    return markdown(table.columns, [[cell.text for cell in row] for row in table.rows])
+
+
+def compared(runs: Runs, concept: str) -> str:
+    """What shows after the attacks that were tried on every method."""
+    tried = [
+        {row["attack"] for row in run["rows"] if row["metric"] == "post_success_rate"}
+        for run in runs
+    ]
+    common = [
+        row["attack"]
+        for row in runs[-1]["rows"]
+        if row["metric"] == "post_success_rate" and row["attack"] in set.intersection(*tried)
+    ]
+    asked = [("no attack", "pre_success_rate", {})]
+    asked += [(name, "post_success_rate", {"attack": name}) for name in dict.fromkeys(common)]
+    lines: Lines = []
+    for name, metric, more in asked:
+        base = [
+            find(runs[0]["rows"], metric, concepts=concept, party=party, **more)
+            for party in ("original", "gold")
+        ]
+        own = [
+            find(run["rows"], metric, concepts=concept, party="erased", **more) for run in runs
+        ]
+        lines.append([name, *map(rate, [*base, *own])])
+    methods = [run["environment"]["options"]["method"] for run in runs]
+    return markdown(("attack", "original", "never taught", *methods), lines)
+
+
+def rendered(kept: Mapping[str, Runs]) -> Iterator[tuple[str, str, str]]:
+    """Page, name of the table in it, and the table."""
+    for domain in ("styles", "objects"):
+        yield "scenes", domain, scenes(kept["scenes"], domain)
+    for concept in ("van-gogh", "church"):
+        yield "ladder", concept, ladder(kept["ladder"], concept)
+        yield "attacks", concept, attacks(kept["attacks"], concept)
+        yield "attacks", f"{concept} compared", compared(kept["attacks"], concept)
+
+
+def main() -> None:
+    """Collect, if there is something to collect, and render."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("results", type=Path, nargs="?", help="folder of results")
+    chosen = parser.parse_args()
+    for name in BENCHMARKS if chosen.results else ():
+        runs = collect(chosen.results, name)
+        (PAGES / f"{name}.json").write_text(json.dumps(runs, indent=1) + "\n")
+    kept = {name: json.loads((PAGES / f"{name}.json").read_text()) for name in BENCHMARKS}
+    for page, name, table in rendered(kept):
+        path = PAGES / f"{page}.md"
+        text, found = re.subn(
+            rf"<!-- {name} -->.*?<!-- end -->",
+            lambda _, name=name, table=table: f"<!-- {name} -->\n{table}\n<!-- end -->",
+            path.read_text(),
+            flags=re.DOTALL,
+        )
+        if found != 1:
+            raise SystemExit(f"{path} has {found} places for {name!r}; it needs one.")
+        path.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
