@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn.functional import cosine_similarity
 
-from sepme.attacks._prompts import generator_of
+from sepme.attacks._examples import seed_of
 from sepme.attacks._tokens import (
     TokenSearch,
     as_read,
@@ -90,7 +90,7 @@ class _Swaps:
 
     def __init__(self, attack: GCG, trial: Trial, examples: Sequence[Example], seed: int) -> None:
         self.attack, self.subject = attack, trial.subject
-        self.generators = [generator_of(example, seed) for example in examples]
+        self.generators = [Generator().manual_seed(seed_of(example, seed)) for example in examples]
         self.allowed = vocabulary(trial.subject, without=trial.concept)
         prompts = [example.prompt for example in examples]
         whole, ids = trial.subject.encode(prompts), trial.subject.tokenize(prompts)

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from sepme.attacks._prompts import generator_of
+from sepme.attacks._examples import seed_of
 from sepme.attacks._tokens import (
     TokenSearch,
     as_read,
@@ -96,7 +96,7 @@ class _Populations:
         self, attack: RingABell, trial: Trial, examples: Sequence[Example], seed: int
     ) -> None:
         self.attack, self.subject = attack, trial.subject
-        self.generators = [generator_of(example, seed) for example in examples]
+        self.generators = [Generator().manual_seed(seed_of(example, seed)) for example in examples]
         self.allowed = vocabulary(trial.subject, without=trial.concept)
         push = attack.strength * concept_vector(trial.subject, trial.concept)
         self.targets = trial.subject.encode([example.prompt for example in examples]) + push
