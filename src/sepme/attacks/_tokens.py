@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import compress
 from typing import Protocol
 
 import torch
@@ -143,3 +144,33 @@ def as_read(subject: Subject, tokens: Tensor, allowed: Tensor) -> tuple[Tensor, 
     ids = subject.tokenize(subject.words(tokens))
     special = blank_ids(subject, 1)[0]
     return ids, torch.isin(ids, torch.cat([allowed, special])).all(1)
+
+
+def text_losses(
+    subject: Subject,
+    tokens: Tensor,
+    allowed: Tensor,
+    known: dict[tuple[int, ...], float],
+    rate: Callable[[Tensor, Tensor], Tensor],
+) -> Tensor:
+    """Losses of tokens as text, infinite if more than the allowed ones is read there.
+
+    Args:
+        subject: Whose text encoder.
+        tokens: ``(n, free tokens)``.
+        allowed: Ids that may be used.
+        known: Losses so far, which are not computed again; the new ones are added.
+        rate: Text embeddings ``(n, tokens, d_text)`` and ids ``(n, tokens)`` to losses ``(n,)``.
+
+    Returns:
+        ``(n,)``.
+    """
+    rows = [tuple(row) for row in tokens.tolist()]
+    new = [row for row in dict.fromkeys(rows) if row not in known]
+    if new:
+        ids, clean = as_read(subject, torch.tensor(new), allowed)
+        known |= dict.fromkeys(new, torch.inf)
+        if clean.any():
+            losses = rate(encode_ids(subject, ids[clean]), ids[clean]).tolist()
+            known |= zip(compress(new, clean.tolist()), losses, strict=True)
+    return torch.tensor([known[row] for row in rows])

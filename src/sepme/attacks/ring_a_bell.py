@@ -13,8 +13,8 @@ from sepme.attacks._examples import seed_of
 from sepme.attacks._tokens import (
     TokenSearch,
     as_read,
-    encode_ids,
     free_tokens,
+    text_losses,
     vocabulary,
 )
 from sepme.core.attack import Access, Example, Subject, Trial
@@ -102,6 +102,7 @@ class _Populations:
         self.targets = trial.subject.encode([example.prompt for example in examples]) + push
         shape = (attack.population, free_tokens(trial.subject, attack.tokens))
         self.alive, self.loss = [], []
+        self.known: list[dict[tuple[int, ...], float]] = [{} for _ in examples]
         for row, generator in enumerate(self.generators):
             alive = self.allowed[torch.randint(len(self.allowed), shape, generator=generator)]
             self.alive.append(alive)
@@ -109,9 +110,11 @@ class _Populations:
 
     def losses(self, row: int, tokens: Tensor) -> Tensor:
         """Squared distance to an example's target, of the tokens as text."""
-        ids, clean = as_read(self.subject, tokens, self.allowed)
-        apart = (encode_ids(self.subject, ids) - self.targets[row]).square().sum((1, 2))
-        return apart.where(clean, torch.inf)
+
+        def rate(embeds: Tensor, _ids: Tensor) -> Tensor:
+            return (embeds - self.targets[row]).square().sum((1, 2))
+
+        return text_losses(self.subject, tokens, self.allowed, self.known[row], rate)
 
     def step(self, progress: float, rows: Sequence[int]) -> None:
         """One generation."""

@@ -1,6 +1,15 @@
+import pytest
 import torch
 
-from sepme.attacks._tokens import as_read, blank_ids, encode_ids, noise_of, splice, vocabulary
+from sepme.attacks._tokens import (
+    as_read,
+    blank_ids,
+    encode_ids,
+    noise_of,
+    splice,
+    text_losses,
+    vocabulary,
+)
 from sepme.core.attack import Trial
 from sepme.core.concept import Concept
 
@@ -49,3 +58,23 @@ def test_noise_of_an_example_is_its_own() -> None:
 
     torch.testing.assert_close(draw([1, 2])[1:], draw([2]))
     assert not torch.allclose(draw([1, 2])[:1], draw([2]))
+
+
+def test_losses_are_computed_once_and_only_of_allowed_text(trial: Trial) -> None:
+    allowed = vocabulary(trial.subject, without=Concept("x", ("owl",)))
+    fig, owl, own = (trial.subject.tokenize([text])[0, 1:4] for text in ("fig", "owl", "own"))
+    asked: list[int] = []
+
+    def rate(embeds: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        asked.append(len(ids))
+        return embeds.square().sum((1, 2))
+
+    known: dict[tuple[int, ...], float] = {}
+    first = text_losses(trial.subject, torch.stack([fig, owl, fig]), allowed, known, rate)
+    expected = float(trial.subject.encode(["fig"]).square().sum())
+    assert first.tolist() == [pytest.approx(expected), torch.inf, first[0]]
+    again = text_losses(trial.subject, torch.stack([owl, fig]), allowed, known, rate)
+    assert again.tolist() == [torch.inf, first[0]]
+    assert asked == [1]
+    text_losses(trial.subject, torch.stack([fig, own]), torch.arange(999), known, rate)
+    assert asked == [1, 1]  # inverse check: what is new is asked
