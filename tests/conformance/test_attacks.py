@@ -11,6 +11,7 @@ import torch
 
 from sepme.attacks import ATTACKS
 from sepme.backends.subject import DiffusionSubject
+from sepme.bench.attacks import Attacks
 from sepme.core.attack import Attack, AttackResult, Example, Trial
 from sepme.errors import SpecError
 from sepme.pipeline import ErasedPipeline
@@ -78,6 +79,13 @@ def run(case: AttackCase, trial: Trial, **how) -> AttackResult:
 def test_every_attack_has_a_case() -> None:
     assert set(CASES) == set(ATTACKS)
     assert all(type(case.attack) is ATTACKS[name] for name, case in CASES.items())
+
+
+def test_six_attacks_are_the_default_profile() -> None:
+    cheap = {name for name in ATTACKS if ATTACKS[name].cheap}
+    assert cheap == {"best-of-n", "completion", "noise", "paraphrase", "quantise", "typo"}
+    assert Attacks().chosen == tuple(sorted(cheap))
+    assert len(Attacks(full=True).chosen) == len(ATTACKS)  # inverse check: the profile is a choice
 
 
 @every_attack

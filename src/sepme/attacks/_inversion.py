@@ -13,14 +13,8 @@ import torch
 from PIL import Image
 from torch import Generator, Tensor
 
-from sepme.attacks._latents import (
-    LatentAttack,
-    Unit,
-    batches,
-    drawn_images,
-    fresh_seed,
-    signal_levels,
-)
+from sepme.attacks._examples import batches, plain_images, seed_of
+from sepme.attacks._latents import LatentAttack, Unit, signal_levels
 from sepme.core.attack import AttackResult, Example, Subject, Trial
 
 if TYPE_CHECKING:
@@ -94,9 +88,9 @@ class InversionAttack(LatentAttack):
     pieces: int
 
     def _run(self, trial: Trial, effort: int, seed: int) -> AttackResult:
-        images = drawn_images(trial.original, trial.examples, trial.steps)
+        images = plain_images(trial.original, trial.examples, trial.steps)
         mixed = [
-            scrambled(image, self.pieces, Generator().manual_seed(fresh_seed(example, seed)))
+            scrambled(image, self.pieces, Generator().manual_seed(seed_of(example, seed)))
             for image, example in zip(images, trial.examples, strict=True)
         ]
         flags, ratios = self._back(trial, images, effort)

@@ -1,26 +1,20 @@
-"""What attacks on latents share: effort, seeds, batches, tries until a success."""
+"""What attacks on latents share: a run with the sampler in hand, tries until a success."""
 
 from __future__ import annotations
 
-import hashlib
-import re
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
-from sepme.core.attack import Access, Attack, AttackResult, Example, Sampling, Subject, Trial
-from sepme.core.concept import Concept
+from sepme.attacks._examples import Tally, batches, check_above_0, effort_of
+from sepme.core.attack import Access, Attack, AttackResult, Sampling, Subject, Trial
 from sepme.errors import SpecError, shown
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-AT_ONCE = 8
-"""Images drawn in one batch."""
 
 Unit: TypeAlias = Literal["images", "steps"]
 """What effort is counted in."""
@@ -36,18 +30,12 @@ class LatentAttack(Attack):
     unit: ClassVar[Unit] = "images"
 
     def __post_init__(self) -> None:
-        """Refuse settings that are not above 0."""
-        for declared in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, declared.name)
-            for number in value if isinstance(value, tuple) else (value,):
-                if not number > 0:
-                    raise SpecError(f"{declared.name} must be above 0, got {shown(value)}.")
+        """Check the settings."""
+        check_above_0(self)
 
     def run(self, trial: Trial, *, budget: int | None = None, seed: int = 0) -> AttackResult:
         """Attack, as in the base class."""
-        effort = self.budget if budget is None else budget
-        if effort < 1:
-            raise SpecError(f"the budget of {self.name} must be at least 1, got {shown(effort)}.")
+        effort = effort_of(self, budget)
         return self._run(trial, effort, seed) if trial.examples else AttackResult((), 0)
 
     @abstractmethod
@@ -61,18 +49,6 @@ class LatentAttack(Attack):
                 raise SpecError(f"{name} must be at most 1, got {shown(getattr(self, name))}.")
 
 
-def fresh_seed(example: Example, seed: int, turn: int = 0) -> int:
-    """Seed of one try on an example: the same whatever else is attacked."""
-    text = f"{seed}\n{turn}\n{example.seed}\n{example.prompt}".encode()
-    return int.from_bytes(hashlib.sha256(text).digest()[:7], "big")
-
-
-def batches(places: Iterable[int]) -> list[list[int]]:
-    """Places in batches of `AT_ONCE`."""
-    rest = list(places)
-    return [rest[start : start + AT_ONCE] for start in range(0, len(rest), AT_ONCE)]
-
-
 def evenly(low: float, high: float, count: int) -> list[float]:
     """``count`` numbers from low to high in equal ratios; the highest if only one is wanted."""
     if count == 1:
@@ -83,15 +59,11 @@ def evenly(low: float, high: float, count: int) -> list[float]:
 @torch.no_grad()
 def best_of(trial: Trial, turns: int, draw: Draw) -> AttackResult:
     """Draw each example up to ``turns`` times, until the judge sees the concept."""
-    n, queries = len(trial.examples), 0
-    fell: dict[int, int] = {}
+    tally = Tally(trial)
     for turn in range(turns):
-        for places in batches(place for place in range(n) if place not in fell):
-            shows = trial.judge(trial.subject.decode(draw(places, turn)))
-            queries += len(places)
-            fell |= {place: turn + 1 for place, yes in zip(places, shows, strict=True) if yes}
-    curve = [(float(k), sum(at <= k for at in fell.values()) / n) for k in range(1, turns + 1)]
-    return AttackResult(tuple(place in fell for place in range(n)), queries, curve=tuple(curve))
+        for places in batches(tally.standing(range(len(trial.examples)))):
+            tally.judge(places, draw(places, turn), turn + 1)
+    return tally.result(range(1, turns + 1))
 
 
 @torch.no_grad()
@@ -108,49 +80,11 @@ def sweep(trial: Trial, settings: Sequence[float], draw: Draw) -> AttackResult:
     return AttackResult(tuple(flags), n * len(settings), curve=tuple(curve))
 
 
-@torch.no_grad()
-def trajectory(
-    subject: Subject, examples: Sequence[Example], steps: int, stops: Sequence[int]
-) -> list[Tensor]:
-    """Latents of the plain sampler after some numbers of its steps, which must not fall.
-
-    Returns:
-        ``(n, channels, height, width)`` for each stop.
-    """
-    parts = []
-    for places in batches(range(len(examples))):
-        part = [examples[place] for place in places]
-        embeds = subject.encode([example.prompt for example in part])
-        latents, done, kept = subject.start_latents([example.seed for example in part]), 0, []
-        for stop in stops:
-            how = Sampling(steps=steps, start=done, stop=stop)
-            latents, done = subject.sample(embeds, latents, how), stop
-            kept.append(latents)
-        parts.append(kept)
-    return [torch.cat(rows) for rows in zip(*parts, strict=True)]
-
-
-def drawn_images(subject: Subject, examples: Sequence[Example], steps: int) -> list[Image]:
-    """The images a model draws for examples when nobody interferes."""
-    (latents,) = trajectory(subject, examples, steps, [steps])
-    return [
-        image
-        for places in batches(range(len(latents)))
-        for image in subject.decode(latents[places])
-    ]
-
-
 def encoded(subject: Subject, images: Sequence[Image]) -> Tensor:
     """Latents of images, a batch at a time."""
     return torch.cat(
         [subject.encode_images([images[i] for i in part]) for part in batches(range(len(images)))]
     )
-
-
-def noised(clean: Tensor, noise: Tensor, kept: Tensor) -> Tensor:
-    """Latents ``x_t`` of clean ones; ``kept`` is their share of the signal, one or one a row."""
-    share = kept.view(-1, 1, 1, 1)
-    return share.sqrt() * clean + (1 - share).sqrt() * noise
 
 
 @torch.no_grad()
@@ -170,12 +104,3 @@ def signal_levels(subject: Subject, steps: int) -> Tensor:
     )
     grown = subject.sample(subject.encode([""]), ones, how).mean()
     return torch.cat([levels, (grown.square() * levels[-1]).clamp(max=1).view(1)])
-
-
-def split_at_name(prompt: str, concept: Concept) -> tuple[str, str] | None:
-    """A prompt before and after the concept's name; None if it does not name the concept."""
-    for phrase in sorted(concept.prompts, key=len, reverse=True):
-        match = re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", prompt, re.IGNORECASE)
-        if match:
-            return prompt[: match.start()], prompt[match.end() :]
-    return None

@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import fields
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from itertools import compress
+from typing import Protocol
 
 import torch
 from torch import Generator, Tensor
 
-from sepme.attacks._prompts import Tally, batches, effort_of
-from sepme.core.attack import Attack, AttackResult, Example, Sampling, Subject, Trial
+from sepme.attacks._examples import Tally, batches, check_above_0, effort_of, moments_of
+from sepme.core.attack import Attack, AttackResult, Example, Subject, Trial
 from sepme.core.concept import Concept
-from sepme.errors import SpecError, shown
 
 _ENCODED_AT_ONCE = 128
-
-
-def check_positive(attack: Any) -> None:  # noqa: ANN401 (any attack that is a dataclass)
-    """Refuse a number that is not above 0 among an attack's settings."""
-    for declared in fields(attack):
-        value = getattr(attack, declared.name)
-        if isinstance(value, int | float) and not value > 0:
-            raise SpecError(f"{declared.name} must be above 0, got {shown(value)}.")
 
 
 class Search(Protocol):
@@ -49,12 +40,12 @@ class TokenSearch(Attack):
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        check_positive(self)
+        check_above_0(self)
 
     def run(self, trial: Trial, *, budget: int | None = None, seed: int = 0) -> AttackResult:
         """Attack, as in the base class."""
         effort, tally = effort_of(self, budget), Tally(trial)
-        moments = sorted({-(-effort * k // self.checks) for k in range(1, self.checks + 1)})
+        moments = moments_of(effort, self.checks)
         for places in batches(range(len(trial.examples))):
             search = self._search(trial, [trial.examples[place] for place in places], seed)
             for number in range(effort):
@@ -65,14 +56,14 @@ class TokenSearch(Attack):
                 search.step(number / effort, rows)
                 if number + 1 in moments:
                     self._check(tally, standing, search.found(rows), number + 1)
-        return tally.result(moments)
+        return tally.result(moments, prompts=True)
 
     def _check(self, tally: Tally, places: Sequence[int], ids: Tensor, effort: int) -> None:
         subject, examples = tally.trial.subject, tally.trial.examples
         words = subject.words(ids)
         tries = [Example(text, examples[i].seed) for text, i in zip(words, places, strict=True)]
-        embeds = subject.encode(words) if self.access == "prompt" else encode_ids(subject, ids)
-        tally.show(places, tries, embeds, effort)
+        embeds = None if self.access == "prompt" else encode_ids(subject, ids)
+        tally.show(places, tries, effort, embeds)
 
     @abstractmethod
     def _search(self, trial: Trial, examples: Sequence[Example], seed: int) -> Search:
@@ -134,21 +125,9 @@ def words_of(text: str) -> list[str]:
     return re.findall(r"\w+", text.lower())
 
 
-@torch.no_grad()
-def drawn_latents(subject: Subject, examples: Sequence[Example], steps: int) -> Tensor:
-    """Latents of the images a model draws for examples."""
-    embeds = subject.encode([example.prompt for example in examples])
-    start = subject.start_latents([example.seed for example in examples])
-    return subject.sample(embeds, start, Sampling(steps=steps))
-
-
-def noised(
-    subject: Subject, latents: Tensor, timesteps: Tensor, generators: Sequence[Generator]
-) -> tuple[Tensor, Tensor]:
-    """Latents ``x_t`` of clean ones, and the noise in them, one generator a row."""
-    noise = torch.stack([torch.randn(latents.shape[1:], generator=g) for g in generators])
-    kept = subject.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
-    return kept.sqrt() * latents + (1 - kept).sqrt() * noise, noise
+def noise_of(latents: Tensor, generators: Sequence[Generator]) -> Tensor:
+    """Noise of the shape of latents, one generator a row."""
+    return torch.stack([torch.randn(latents.shape[1:], generator=g) for g in generators])
 
 
 def as_read(subject: Subject, tokens: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor]:
@@ -165,3 +144,33 @@ def as_read(subject: Subject, tokens: Tensor, allowed: Tensor) -> tuple[Tensor, 
     ids = subject.tokenize(subject.words(tokens))
     special = blank_ids(subject, 1)[0]
     return ids, torch.isin(ids, torch.cat([allowed, special])).all(1)
+
+
+def text_losses(
+    subject: Subject,
+    tokens: Tensor,
+    allowed: Tensor,
+    known: dict[tuple[int, ...], float],
+    rate: Callable[[Tensor, Tensor], Tensor],
+) -> Tensor:
+    """Losses of tokens as text, infinite if more than the allowed ones is read there.
+
+    Args:
+        subject: Whose text encoder.
+        tokens: ``(n, free tokens)``.
+        allowed: Ids that may be used.
+        known: Losses so far, which are not computed again; the new ones are added.
+        rate: Text embeddings ``(n, tokens, d_text)`` and ids ``(n, tokens)`` to losses ``(n,)``.
+
+    Returns:
+        ``(n,)``.
+    """
+    rows = [tuple(row) for row in tokens.tolist()]
+    new = [row for row in dict.fromkeys(rows) if row not in known]
+    if new:
+        ids, clean = as_read(subject, torch.tensor(new), allowed)
+        known |= dict.fromkeys(new, torch.inf)
+        if clean.any():
+            losses = rate(encode_ids(subject, ids[clean]), ids[clean]).tolist()
+            known |= zip(compress(new, clean.tolist()), losses, strict=True)
+    return torch.tensor([known[row] for row in rows])

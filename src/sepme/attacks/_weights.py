@@ -12,11 +12,17 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import mse_loss
 
-from sepme.core.attack import Access, Attack, AttackResult, Sampling, Subject, Trial
+from sepme.attacks._examples import (
+    check_above_0,
+    effort_of,
+    moments_of,
+    new_examples,
+    noised,
+    plain_images,
+    plain_latents,
+)
+from sepme.core.attack import Access, Attack, AttackResult, Subject, Trial
 from sepme.errors import SpecError, shown
-
-AT_ONCE = 8
-"""Images drawn in one batch."""
 
 Tune = Literal["full", "lora"]
 RATES: Mapping[str, float] = {"full": 1e-4, "lora": 1e-3}
@@ -25,32 +31,9 @@ RATES: Mapping[str, float] = {"full": 1e-4, "lora": 1e-3}
 _ADAPTED = ["to_q", "to_k", "to_v", "to_out.0"]
 
 
-def effort_of(attack: Attack, budget: int | None) -> int:
-    """The budget, or the attack's own; at least 1."""
-    effort = attack.budget if budget is None else budget
-    if effort < 1:
-        raise SpecError(f"the budget of {attack.name} must be at least 1, got {shown(effort)}.")
-    return effort
-
-
-def check_above_0(**settings: float) -> None:
-    """Refuse a setting that is not above 0."""
-    for name, value in settings.items():
-        if not value > 0:
-            raise SpecError(f"{name} must be above 0, got {shown(value)}.")
-
-
-@torch.no_grad()
 def shows(trial: Trial, subject: Subject) -> list[bool]:
     """Whether a changed copy of the subject draws the concept, for each example."""
-    flags: list[bool] = []
-    for start in range(0, len(trial.examples), AT_ONCE):
-        batch = trial.examples[start : start + AT_ONCE]
-        embeds = subject.encode([example.prompt for example in batch])
-        latents = subject.start_latents([example.seed for example in batch])
-        drawn = subject.sample(embeds, latents, Sampling(steps=trial.steps))
-        flags += trial.judge(subject.decode(drawn))
-    return flags
+    return trial.judge(plain_images(subject, trial.examples, trial.steps))
 
 
 def share(flags: Sequence[bool]) -> float:
@@ -71,17 +54,11 @@ class Lesson:
     embeds: Tensor
 
 
-@torch.no_grad()
 def lesson(trial: Trial, prompts: Sequence[str], count: int, seed: int) -> Lesson:
     """Images the original model draws for prompts, taken in turn, under seeds of their own."""
-    seeds = torch.randint(2**31, (count,), generator=Generator().manual_seed(seed))
-    embeds = trial.original.encode([prompts[i % len(prompts)] for i in range(count)])
-    how = Sampling(steps=trial.steps)
-    parts = [
-        trial.original.sample(rows, trial.original.start_latents(some.tolist()), how)
-        for rows, some in zip(*(torch.split(p, AT_ONCE) for p in (embeds, seeds)), strict=True)
-    ]
-    return Lesson(torch.cat(parts), embeds)
+    examples = new_examples(prompts, count, seed)
+    embeds = trial.original.encode([example.prompt for example in examples])
+    return Lesson(plain_latents(trial.original, examples, trial.steps), embeds)
 
 
 def tunable(unet: nn.Module, tune: Tune, *, rank: int, seed: int) -> nn.Module:
@@ -134,9 +111,8 @@ def train(
         at = torch.randint(len(alphas), (batch,), generator=generator)
         clean = taught.latents[pick]
         noise = torch.randn(clean.shape, generator=generator)
-        kept = alphas[at].view(-1, 1, 1, 1)
-        noised = kept.sqrt() * clean + (1 - kept).sqrt() * noise
-        loss = mse_loss(subject.predict_noise(noised, at, taught.embeds[pick]), noise)
+        latents = noised(clean, noise, alphas[at])
+        loss = mse_loss(subject.predict_noise(latents, at, taught.embeds[pick]), noise)
         adam.zero_grad()
         torch.autograd.backward(loss)
         adam.step()
@@ -174,13 +150,7 @@ class Relearning(Attack):
         """Check the settings."""
         if self.tune not in RATES:
             raise SpecError(f"tune must be one of {sorted(RATES)}, got {shown(self.tune)}.")
-        check_above_0(
-            shots=min(self.shots, default=0),
-            rank=self.rank,
-            learning_rate=self._rate,
-            batch_size=self.batch_size,
-            checks=self.checks,
-        )
+        check_above_0(self)
 
     @property
     def _rate(self) -> float:
@@ -218,8 +188,7 @@ class Relearning(Attack):
             return AttackResult((), 0)
         success: dict[int, dict[int, list[bool]]] = {}
         for images in counts:
-            checks = self.checks if images == counts[-1] else 1
-            moments = {-(-steps * part // checks) for part in range(1, checks + 1)}
+            moments = moments_of(steps, self.checks if images == counts[-1] else 1)
             course = self.course(trial, images, steps=steps, seed=seed)
             success[images] = {at: shows(trial, pupil) for at, pupil in course if at in moments}
         most = success[counts[-1]]

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import cycle, islice
 from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid, silu
 
-from sepme.attacks._latents import (
-    LatentAttack,
-    best_of,
-    evenly,
-    fresh_seed,
-    noised,
-    split_at_name,
-    trajectory,
-)
-from sepme.core.attack import AttackResult, Example, Noise, Sampling, Subject, Trial
+from sepme.attacks._examples import drawn, new_examples, noised, plain_latents, split_at_name
+from sepme.attacks._latents import LatentAttack, best_of, evenly
+from sepme.core.attack import AttackResult, Noise, Sampling, Subject, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +61,7 @@ class ClassifierGuidance(LatentAttack):
         def draw(places: list[int], turn: int) -> Tensor:
             part = [trial.examples[place] for place in places]
             lead = guide(net, subject.alphas_cumprod, scales[turn])
-            start = subject.start_latents([example.seed for example in part])
-            embeds = subject.encode([example.prompt for example in part])
-            return subject.sample(embeds, start, Sampling(steps=trial.steps, noise=lead))
+            return drawn(subject, part, Sampling(steps=trial.steps, noise=lead))
 
         found = best_of(trial, effort, draw)
         facts = {"accuracy": accuracy}
@@ -79,23 +69,20 @@ class ClassifierGuidance(LatentAttack):
 
     def _train(self, trial: Trial, seed: int) -> tuple[ConceptNet, float]:
         """The classifier, and its share of right answers."""
-        classes = [self._drawn(trial, prompts, seed) for prompts in _prompts(trial)]
+        original, steps = trial.original, trial.steps
+        tries = [new_examples(prompts, self.images, seed) for prompts in _prompts(trial)]
+        classes = [plain_latents(original, examples, steps) for examples in tries]
         generator = Generator().manual_seed(seed)
         net = ConceptNet.seeded(classes[0].shape[1], self.width, seed)
         adam = torch.optim.Adam(net.parameters(), lr=self.learning_rate)
         for _ in range(self.training_steps):
-            logits, truth = self._look(net, trial.original, classes, generator)
+            logits, truth = self._look(net, original, classes, generator)
             adam.zero_grad()
             binary_cross_entropy_with_logits(logits, truth).backward()  # type: ignore[no-untyped-call]
             adam.step()
         net.requires_grad_(False)
-        logits, truth = self._look(net, trial.original, classes, generator)
+        logits, truth = self._look(net, original, classes, generator)
         return net, float(((logits > 0) == truth.bool()).float().mean())
-
-    def _drawn(self, trial: Trial, prompts: Sequence[str], seed: int) -> Tensor:
-        wanted = enumerate(islice(cycle(prompts), self.images))
-        tries = [Example(p, fresh_seed(Example(p, k), seed)) for k, p in wanted]
-        return trajectory(trial.original, tries, trial.steps, [trial.steps])[0]
 
     def _look(
         self, net: ConceptNet, original: Subject, classes: Sequence[Tensor], generator: Generator
@@ -182,5 +169,5 @@ def _prompts(trial: Trial) -> tuple[list[str], list[str]]:
     """Prompts that name the concept, and the same without its name."""
     concept = trial.concept
     naming = [*concept.prompts, *(example.prompt for example in trial.examples)]
-    halves = [split_at_name(prompt, concept) for prompt in naming]
-    return naming, [" ".join("".join(half).split()) if half else "" for half in halves]
+    cuts = [split_at_name(prompt, concept) or ("", prompt, "") for prompt in naming]
+    return naming, [" ".join(f"{before}{after}".split()) for before, _, after in cuts]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
-from sepme.attacks._latents import LatentAttack, sweep, trajectory
+from sepme.attacks._examples import batches, drawn
+from sepme.attacks._latents import LatentAttack, sweep
 from sepme.core.attack import AttackResult, Example, Sampling, Subject, Trial
 
 
@@ -54,6 +57,34 @@ class Completion(LatentAttack):
             return complete(trial.subject, part, begun[turn][places], stops[turn], trial.steps)
 
         return sweep(trial, stops, draw)
+
+
+def trajectory(
+    subject: Subject, examples: Sequence[Example], steps: int, stops: Sequence[int]
+) -> list[Tensor]:
+    """Latents of the plain sampler after some numbers of its steps.
+
+    Args:
+        subject: Who draws.
+        examples: What.
+        steps: Steps of the whole run.
+        stops: After how many, not falling.
+
+    Returns:
+        ``(n, channels, height, width)`` for each stop.
+    """
+    parts = []
+    for places in batches(range(len(examples))):
+        part = [examples[place] for place in places]
+        path = [subject.start_latents([example.seed for example in part])]
+
+        def keep(latents: Tensor, _timestep: int, path: list[Tensor] = path) -> Tensor:
+            path.append(latents)
+            return latents
+
+        drawn(subject, part, Sampling(steps=steps, stop=stops[-1], after=keep))
+        parts.append([path[stop] for stop in stops])
+    return [torch.cat(rows) for rows in zip(*parts, strict=True)]
 
 
 def complete(

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn.functional import cosine_similarity
 
-from sepme.attacks._prompts import generator_of
+from sepme.attacks._examples import seed_of
 from sepme.attacks._tokens import (
     TokenSearch,
     as_read,
     blank_ids,
-    encode_ids,
     free_tokens,
     splice,
+    text_losses,
     vocabulary,
 )
 from sepme.core.attack import Access, Example, Subject, Trial
@@ -90,7 +91,7 @@ class _Swaps:
 
     def __init__(self, attack: GCG, trial: Trial, examples: Sequence[Example], seed: int) -> None:
         self.attack, self.subject = attack, trial.subject
-        self.generators = [generator_of(example, seed) for example in examples]
+        self.generators = [Generator().manual_seed(seed_of(example, seed)) for example in examples]
         self.allowed = vocabulary(trial.subject, without=trial.concept)
         prompts = [example.prompt for example in examples]
         whole, ids = trial.subject.encode(prompts), trial.subject.tokenize(prompts)
@@ -100,6 +101,7 @@ class _Swaps:
             self.allowed[torch.randint(len(self.allowed), (count,), generator=g)]
             for g in self.generators
         ]
+        self.known: list[dict[tuple[int, ...], float]] = [{} for _ in examples]
         self.loss = [float(self.losses(i, row[None])[0]) for i, row in enumerate(self.tokens)]
 
     def _distance(self, row: int, embeds: Tensor, ids: Tensor) -> Tensor:
@@ -110,8 +112,8 @@ class _Swaps:
 
     def losses(self, row: int, tokens: Tensor) -> Tensor:
         """Distance to an example's target, of the tokens as text."""
-        ids, clean = as_read(self.subject, tokens, self.allowed)
-        return self._distance(row, encode_ids(self.subject, ids), ids).where(clean, torch.inf)
+        rate, known = partial(self._distance, row), self.known[row]
+        return text_losses(self.subject, tokens, self.allowed, known, rate)
 
     def gradient(self, row: int) -> Tensor:
         """How fast the distance grows with each token's share, ``(tokens, allowed)``."""
@@ -120,7 +122,7 @@ class _Swaps:
         embeds = table[ids].requires_grad_()
         distance = self._distance(row, self.subject.encode_tokens(embeds), ids).sum()
         (slope,) = torch.autograd.grad(distance, embeds)
-        return slope[0, 1 : len(self.tokens[row]) + 1] @ table[self.allowed].T
+        return (slope[0, 1 : len(self.tokens[row]) + 1] @ table.T)[:, self.allowed]
 
     def swaps(self, row: int) -> Tensor:
         """Candidates, each with one token changed, ``(candidates, tokens)``."""

@@ -7,14 +7,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from sepme.attacks._latents import (
-    LatentAttack,
-    drawn_images,
-    encoded,
-    fresh_seed,
-    noised,
-    sweep,
-)
+from sepme.attacks._examples import noised, plain_images, seed_of
+from sepme.attacks._latents import LatentAttack, encoded, sweep
 from sepme.core.attack import AttackResult, Example, Sampling, Subject, Trial
 from sepme.errors import SpecError
 
@@ -42,7 +36,6 @@ class Img2Img(LatentAttack):
 
     name: ClassVar[str] = "img2img"
     paper: ClassVar[str] = "https://arxiv.org/abs/2108.01073"
-    cheap: ClassVar[bool] = True
     control: ClassVar[bool] = True
     budget: ClassVar[int] = 4
 
@@ -61,12 +54,12 @@ class Img2Img(LatentAttack):
     def _run(self, trial: Trial, effort: int, seed: int) -> AttackResult:
         step = (self.strongest - self.weakest) / max(effort - 1, 1)
         strengths = [self.strongest - step * k for k in reversed(range(effort))]
-        images = drawn_images(trial.original, trial.examples, trial.steps)
+        images = plain_images(trial.original, trial.examples, trial.steps)
         clean = encoded(trial.original, images)
 
         def draw(places: list[int], turn: int) -> Tensor:
             part = [trial.examples[place] for place in places]
-            noise = trial.subject.start_latents([fresh_seed(e, seed, turn) for e in part])
+            noise = trial.subject.start_latents([seed_of(e, seed, turn) for e in part])
             return redraw(trial.subject, part, clean[places], noise, strengths[turn], trial.steps)
 
         return sweep(trial, strengths, draw)

@@ -8,14 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sepme.attacks._latents import (
-    LatentAttack,
-    best_of,
-    drawn_images,
-    encoded,
-    fresh_seed,
-    noised,
-)
+from sepme.attacks._examples import noised, plain_images, seed_of
+from sepme.attacks._latents import LatentAttack, best_of, encoded
 from sepme.core.attack import AttackResult, Sampling, Subject, Trial
 
 
@@ -53,12 +47,12 @@ class Inpainting(LatentAttack):
 
     def _run(self, trial: Trial, effort: int, seed: int) -> AttackResult:
         subject = trial.subject
-        known = encoded(trial.original, drawn_images(trial.original, trial.examples, trial.steps))
+        known = encoded(trial.original, plain_images(trial.original, trial.examples, trial.steps))
 
         def draw(places: list[int], turn: int, *, blank: bool = False) -> Tensor:
             part = [trial.examples[place] for place in places]
             embeds = subject.encode(["" if blank else example.prompt for example in part])
-            noise = subject.start_latents([fresh_seed(e, seed, turn) for e in part])
+            noise = subject.start_latents([seed_of(e, seed, turn) for e in part])
             return inpaint(subject, embeds, known[places], noise, self.side, trial.steps)
 
         found = best_of(trial, effort, draw)

@@ -11,14 +11,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sepme.attacks._weights import (
-    RATES,
-    WeightVariants,
-    check_above_0,
-    lesson,
-    train,
-    tunable,
-)
+from sepme.attacks._examples import check_above_0
+from sepme.attacks._weights import RATES, WeightVariants, lesson, train, tunable
 from sepme.core.attack import Subject, Trial
 
 
@@ -53,12 +47,7 @@ class LoraMerge(WeightVariants):
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        check_above_0(
-            strengths=min(self.strengths, default=0),
-            rank=self.rank,
-            steps=self.steps,
-            images=self.images,
-        )
+        check_above_0(self)
 
     def _copies(self, trial: Trial, count: int, seed: int) -> Iterator[tuple[float, Subject]]:
         changes = self._adapter(trial, seed)

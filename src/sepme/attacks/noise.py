@@ -10,7 +10,8 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from sepme.attacks._latents import LatentAttack, best_of, fresh_seed, signal_levels
+from sepme.attacks._examples import drawn, seed_of
+from sepme.attacks._latents import LatentAttack, best_of, signal_levels
 from sepme.core.attack import AttackResult, Sampling, Subject, Trial
 
 
@@ -48,15 +49,14 @@ class Noise(LatentAttack):
         def draw(places: list[int], turn: int) -> Tensor:
             scale, eta = grid[turn % len(grid)]
             part = [trial.examples[place] for place in places]
-            generator = Generator().manual_seed(fresh_seed(part[0], seed, turn))
+            generator = Generator().manual_seed(seed_of(part[0], seed, turn))
             how = Sampling(
                 steps=trial.steps,
                 eta=eta,
                 generator=generator,
                 after=_more_noise(subject, trial.steps, eta, scale, generator),
             )
-            start = subject.start_latents([example.seed for example in part])
-            return subject.sample(subject.encode([e.prompt for e in part]), start, how)
+            return drawn(subject, part, how)
 
         return best_of(trial, effort, draw)
 

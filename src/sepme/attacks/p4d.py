@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
-from sepme.attacks._prompts import generator_of
+from sepme.attacks._examples import noised, plain_latents, seed_of
 from sepme.attacks._tokens import (
     TokenSearch,
     blank_ids,
-    drawn_latents,
     free_tokens,
-    noised,
+    noise_of,
     splice,
     vocabulary,
 )
@@ -81,9 +80,9 @@ class _FreePrompts:
 
     def __init__(self, attack: P4D, trial: Trial, examples: Sequence[Example], seed: int) -> None:
         self.trial, self.subject = trial, trial.subject
-        self.generators = [generator_of(example, seed) for example in examples]
+        self.generators = [Generator().manual_seed(seed_of(example, seed)) for example in examples]
         self.target = trial.original.encode([example.prompt for example in examples])
-        self.clean = drawn_latents(trial.original, examples, trial.steps)
+        self.clean = plain_latents(trial.original, examples, trial.steps)
         self.ids = vocabulary(trial.subject)
         self.table = trial.subject.token_table[self.ids]
         count = free_tokens(trial.subject, attack.tokens)
@@ -102,9 +101,9 @@ class _FreePrompts:
         projected = self.table[nearest(learned.detach(), self.table)]
         blank = self.subject.token_table[blank_ids(self.subject, len(picks))]
         embeds = splice(blank, projected + learned - learned.detach())
-        last = len(self.subject.alphas_cumprod)
-        at = torch.cat([torch.randint(last, (1,), generator=g) for g in generators])
-        latents, _ = noised(self.subject, self.clean[picks], at, generators)
+        clean, levels = self.clean[picks], self.subject.alphas_cumprod
+        at = torch.cat([torch.randint(len(levels), (1,), generator=g) for g in generators])
+        latents = noised(clean, noise_of(clean, generators), levels[at])
         with torch.no_grad():
             wanted = self.trial.original.predict_noise(latents, at, self.target[picks])
         said = self.subject.predict_noise(latents, at, self.subject.encode_tokens(embeds))

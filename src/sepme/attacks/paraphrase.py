@@ -10,7 +10,8 @@ from typing import ClassVar
 
 from torch import Generator
 
-from sepme.attacks._prompts import PromptVariants, distinct, spot
+from sepme.attacks._examples import split_at_name
+from sepme.attacks._prompts import PromptVariants, distinct
 from sepme.core.attack import Example, Trial
 
 FRAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -82,7 +83,8 @@ class Paraphrase(PromptVariants):
     def _variants(
         self, trial: Trial, example: Example, budget: int, generator: Generator
     ) -> list[Example]:
-        before, name, after = spot(example.prompt, trial.concept)
+        whole = ("", example.prompt, "")
+        before, name, after = split_at_name(example.prompt, trial.concept) or whole
         slots = {
             "prompt": example.prompt,
             "name": name,

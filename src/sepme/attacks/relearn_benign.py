@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from sepme.attacks._examples import split_at_name
 from sepme.attacks._weights import Relearning
 from sepme.core.attack import Trial
 from sepme.core.concept import Concept
@@ -67,8 +67,7 @@ def without(prompts: Sequence[str], concept: Concept) -> list[str]:
         >>> without(["a photo of a cat", "a cathedral"], Concept("cat", ("Cat",)))
         ['a cathedral']
     """
-    names = "|".join(map(re.escape, concept.prompts))
-    kept = [p for p in prompts if not re.search(rf"(?<!\w)({names})(?!\w)", p, re.IGNORECASE)]
+    kept = [prompt for prompt in prompts if split_at_name(prompt, concept) is None]
     if not kept:
         raise SpecError(
             f"every prompt names {concept.name!r}, so none is benign; give others as prompts."

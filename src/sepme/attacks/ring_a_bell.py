@@ -9,12 +9,12 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from sepme.attacks._prompts import generator_of
+from sepme.attacks._examples import seed_of
 from sepme.attacks._tokens import (
     TokenSearch,
     as_read,
-    encode_ids,
     free_tokens,
+    text_losses,
     vocabulary,
 )
 from sepme.core.attack import Access, Example, Subject, Trial
@@ -96,12 +96,13 @@ class _Populations:
         self, attack: RingABell, trial: Trial, examples: Sequence[Example], seed: int
     ) -> None:
         self.attack, self.subject = attack, trial.subject
-        self.generators = [generator_of(example, seed) for example in examples]
+        self.generators = [Generator().manual_seed(seed_of(example, seed)) for example in examples]
         self.allowed = vocabulary(trial.subject, without=trial.concept)
         push = attack.strength * concept_vector(trial.subject, trial.concept)
         self.targets = trial.subject.encode([example.prompt for example in examples]) + push
         shape = (attack.population, free_tokens(trial.subject, attack.tokens))
         self.alive, self.loss = [], []
+        self.known: list[dict[tuple[int, ...], float]] = [{} for _ in examples]
         for row, generator in enumerate(self.generators):
             alive = self.allowed[torch.randint(len(self.allowed), shape, generator=generator)]
             self.alive.append(alive)
@@ -109,9 +110,11 @@ class _Populations:
 
     def losses(self, row: int, tokens: Tensor) -> Tensor:
         """Squared distance to an example's target, of the tokens as text."""
-        ids, clean = as_read(self.subject, tokens, self.allowed)
-        apart = (encode_ids(self.subject, ids) - self.targets[row]).square().sum((1, 2))
-        return apart.where(clean, torch.inf)
+
+        def rate(embeds: Tensor, _ids: Tensor) -> Tensor:
+            return (embeds - self.targets[row]).square().sum((1, 2))
+
+        return text_losses(self.subject, tokens, self.allowed, self.known[row], rate)
 
     def step(self, progress: float, rows: Sequence[int]) -> None:
         """One generation."""

@@ -30,7 +30,6 @@ class Strip(WeightVariants):
 
     name: ClassVar[str] = "strip"
     paper: ClassVar[str] = "https://arxiv.org/abs/2402.05947"
-    cheap: ClassVar[bool] = True
     budget: ClassVar[int] = 1
     control: ClassVar[bool] = True
 

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import cycle, islice
 from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
 
-from sepme.attacks._latents import (
-    LatentAttack,
-    Unit,
+from sepme.attacks._examples import (
+    Tally,
     batches,
-    drawn_images,
-    encoded,
-    fresh_seed,
+    drawn,
+    moments_of,
+    new_examples,
     noised,
+    plain_images,
     split_at_name,
 )
-from sepme.core.attack import Access, AttackResult, Example, Sampling, Subject, Trial
+from sepme.attacks._latents import LatentAttack, Unit, encoded
+from sepme.core.attack import Access, AttackResult, Sampling, Subject, Trial
 from sepme.core.concept import Concept
 
 
@@ -58,19 +58,13 @@ class TextualInversion(LatentAttack):
     checks: int = 3
 
     def _run(self, trial: Trial, effort: int, seed: int) -> AttackResult:
-        n, queries = len(trial.examples), 0
-        moments = sorted({-(-effort * k // self.checks) for k in range(1, self.checks + 1)})
-        search = _Word(self, trial, seed)
-        fell: dict[int, int] = {}
+        tally, moments = Tally(trial), moments_of(effort, self.checks)
+        search, everyone = _Word(self, trial, seed), range(len(trial.examples))
         for number in range(1, effort + 1):
             search.step()
-            for places in batches(p for p in range(n) if p not in fell and number in moments):
-                shows = trial.judge(trial.subject.decode(search.drawn(places)))
-                queries += len(places)
-                fell |= {place: number for place, yes in zip(places, shows, strict=True) if yes}
-        flags = tuple(place in fell for place in range(n))
-        curve = ((float(m), sum(at <= m for at in fell.values()) / n) for m in moments)
-        return AttackResult(flags, queries, curve=tuple(curve))
+            for places in batches(tally.standing(everyone) if number in moments else ()):
+                tally.judge(places, search.drawn(places), number)
+        return tally.result(moments)
 
 
 class _Word:
@@ -79,9 +73,8 @@ class _Word:
     def __init__(self, attack: TextualInversion, trial: Trial, seed: int) -> None:
         self.attack, self.trial, self.subject = attack, trial, trial.subject
         self.generator = Generator().manual_seed(seed)
-        wanted = enumerate(islice(cycle(trial.concept.prompts), attack.images))
-        tries = [Example(p, fresh_seed(Example(p, k), seed)) for k, p in wanted]
-        self.clean = encoded(trial.original, drawn_images(trial.original, tries, trial.steps))
+        tries = new_examples(trial.concept.prompts, attack.images, seed)
+        self.clean = encoded(trial.original, plain_images(trial.original, tries, trial.steps))
         row = self.subject.tokenize([trial.concept.prompts[0]])
         self.word = self.subject.token_table[_content(self.subject, row[0])].mean(0)
         self.word = self.word.clone().requires_grad_()
@@ -105,8 +98,7 @@ class _Word:
         part = [self.trial.examples[place] for place in places]
         slots = [with_slot(example.prompt, self.trial.concept) for example in part]
         embeds = encode_with(self.subject, slots, self.word)
-        start = self.subject.start_latents([example.seed for example in part])
-        return self.subject.sample(embeds, start, Sampling(steps=self.trial.steps))
+        return drawn(self.subject, part, Sampling(steps=self.trial.steps), embeds)
 
 
 def with_slot(prompt: str, concept: Concept) -> str:
@@ -124,7 +116,7 @@ def with_slot(prompt: str, concept: Concept) -> str:
         >>> with_slot("an owl by Monet, signed", monet), with_slot("an owl", monet)
         ('an owl by {}, signed', 'an owl {}')
     """
-    before, after = split_at_name(prompt, concept) or (f"{prompt} ", "")
+    before, _, after = split_at_name(prompt, concept) or (f"{prompt} ", "", "")
     return f"{before}{{}}{after}"
 
 

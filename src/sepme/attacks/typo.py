@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Generator
 
-from sepme.attacks._prompts import PromptVariants, distinct, spot
+from sepme.attacks._examples import split_at_name
+from sepme.attacks._prompts import PromptVariants, distinct
 from sepme.core.attack import Example, Trial
 
 
@@ -51,7 +52,8 @@ class Typo(PromptVariants):
     def _variants(
         self, trial: Trial, example: Example, budget: int, generator: Generator
     ) -> list[Example]:
-        before, name, after = spot(example.prompt, trial.concept)
+        whole = ("", example.prompt, "")
+        before, name, after = split_at_name(example.prompt, trial.concept) or whole
         words = name.split()
         prompts = [
             before + " ".join([*words[:i], spelling, *words[i + 1 :]]) + after

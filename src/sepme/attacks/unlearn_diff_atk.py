@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn.functional import one_hot
 
-from sepme.attacks._prompts import generator_of
+from sepme.attacks._examples import noised, plain_latents, seed_of
 from sepme.attacks._tokens import (
     TokenSearch,
-    drawn_latents,
     free_tokens,
-    noised,
+    noise_of,
     splice,
     vocabulary,
 )
@@ -70,9 +69,9 @@ class _Prefixes:
         self, attack: UnlearnDiffAtk, trial: Trial, examples: Sequence[Example], seed: int
     ) -> None:
         self.attack, self.subject = attack, trial.subject
-        self.generators = [generator_of(example, seed) for example in examples]
+        self.generators = [Generator().manual_seed(seed_of(example, seed)) for example in examples]
         self.prompts = trial.subject.tokenize([example.prompt for example in examples])
-        self.clean = drawn_latents(trial.original, examples, trial.steps)
+        self.clean = plain_latents(trial.original, examples, trial.steps)
         self.ids = vocabulary(trial.subject)
         shape = (free_tokens(trial.subject, attack.tokens), len(self.ids))
         self.weights = [torch.full(shape, 1 / len(self.ids)).requires_grad_() for _ in examples]
@@ -92,10 +91,12 @@ class _Prefixes:
             ]
         )
         embeds = splice(table[self.prompts[list(rows)]], hot @ table[self.ids])
-        every = len(self.subject.alphas_cumprod) / self.attack.timesteps
+        levels, clean = self.subject.alphas_cumprod, self.clean[list(rows)]
+        every = len(levels) / self.attack.timesteps
         timestep = int((int(progress * self.attack.timesteps) + 0.5) * every)
         at = torch.full((len(rows),), timestep)
-        latents, noise = noised(self.subject, self.clean[list(rows)], at, generators)
+        noise = noise_of(clean, generators)
+        latents = noised(clean, noise, levels[at])
         predicted = self.subject.predict_noise(latents, at, self.subject.encode_tokens(embeds))
         return (predicted - noise).square().mean((1, 2, 3))
 

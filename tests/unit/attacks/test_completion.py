@@ -1,10 +1,9 @@
 import pytest
 import torch
 
-from sepme.attacks._latents import trajectory
-from sepme.attacks.completion import Completion, complete
+from sepme.attacks.completion import Completion, complete, trajectory
 from sepme.errors import SpecError
-from tests.unit.attacks.latent_trial import tiny_trial
+from tests.unit.attacks.latent_trial import EXAMPLES, tiny_trial
 from tests.unit.attacks.test_latents import plain
 
 
@@ -21,6 +20,13 @@ def test_with_no_step_done_it_is_the_plain_sampler_bit_for_bit(tiny_model) -> No
     assert torch.equal(all_, plain(trial.original, part, 5))
     assert not torch.equal(some, none)
     assert not torch.equal(some, all_)
+
+
+def test_a_trajectory_is_the_plain_sampler_s(tiny_model) -> None:
+    subject = tiny_trial(tiny_model).subject
+    half, whole = trajectory(subject, EXAMPLES, 5, [2, 5])
+    assert torch.equal(whole, plain(subject, EXAMPLES, 5))
+    assert not torch.equal(half, whole)
 
 
 def test_hands_over_at_evenly_spaced_steps(tiny_model) -> None:

@@ -3,37 +3,12 @@ import re
 import pytest
 import torch
 
-from sepme.attacks._prompts import distinct, generator_of, spot
+from sepme.attacks._prompts import distinct
 from sepme.attacks.best_of_n import BestOfN
 from sepme.attacks.paraphrase import FRAMES, Paraphrase, namings
 from sepme.attacks.typo import Typo, typos
 from sepme.core.attack import Example, Trial
-from sepme.core.concept import Concept
 from sepme.demo.templates import TEMPLATES
-
-VAN_GOGH = Concept("van-gogh", ("Van Gogh", "Vincent van Gogh"), kind="style")
-
-
-@pytest.mark.parametrize(
-    ("prompt", "parts"),
-    [
-        ("a cow by van gogh, small", ("a cow by ", "van gogh", ", small")),
-        ("by Vincent van Gogh", ("by ", "Vincent van Gogh", "")),
-        ("a caravan goghs", ("", "a caravan goghs", "")),
-    ],
-)
-def test_the_name_is_found(prompt: str, parts: tuple[str, str, str]) -> None:
-    assert spot(prompt, VAN_GOGH) == parts
-
-
-def test_an_examples_randomness_is_its_own() -> None:
-    def draw(example: Example, seed: int) -> int:
-        return int(torch.randint(2**31, (1,), generator=generator_of(example, seed)))
-
-    one = Example("owl", 1)
-    assert draw(one, 0) == draw(one, 0)
-    others = [(Example("owl", 2), 0), (Example("fig", 1), 0), (one, 1)]
-    assert len({draw(one, 0), *(draw(*other) for other in others)}) == 4
 
 
 def test_what_reads_the_same_is_tried_once(trial: Trial) -> None:

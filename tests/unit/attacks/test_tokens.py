@@ -1,6 +1,15 @@
+import pytest
 import torch
 
-from sepme.attacks._tokens import as_read, blank_ids, encode_ids, noised, splice, vocabulary
+from sepme.attacks._tokens import (
+    as_read,
+    blank_ids,
+    encode_ids,
+    noise_of,
+    splice,
+    text_losses,
+    vocabulary,
+)
 from sepme.core.attack import Trial
 from sepme.core.concept import Concept
 
@@ -42,11 +51,30 @@ def test_text_that_spells_the_concept_is_told(trial: Trial) -> None:
     assert clean.tolist() == [False, True]
 
 
-def test_noise_of_an_example_is_its_own(trial: Trial) -> None:
+def test_noise_of_an_example_is_its_own() -> None:
     def draw(seeds: list[int]) -> torch.Tensor:
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        clean = torch.ones(len(seeds), 4, 8, 8)
-        return noised(trial.subject, clean, torch.full((len(seeds),), 500), generators)[0]
+        return noise_of(torch.ones(len(seeds), 4, 8, 8), generators)
 
     torch.testing.assert_close(draw([1, 2])[1:], draw([2]))
     assert not torch.allclose(draw([1, 2])[:1], draw([2]))
+
+
+def test_losses_are_computed_once_and_only_of_allowed_text(trial: Trial) -> None:
+    allowed = vocabulary(trial.subject, without=Concept("x", ("owl",)))
+    fig, owl, own = (trial.subject.tokenize([text])[0, 1:4] for text in ("fig", "owl", "own"))
+    asked: list[int] = []
+
+    def rate(embeds: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        asked.append(len(ids))
+        return embeds.square().sum((1, 2))
+
+    known: dict[tuple[int, ...], float] = {}
+    first = text_losses(trial.subject, torch.stack([fig, owl, fig]), allowed, known, rate)
+    expected = float(trial.subject.encode(["fig"]).square().sum())
+    assert first.tolist() == [pytest.approx(expected), torch.inf, first[0]]
+    again = text_losses(trial.subject, torch.stack([owl, fig]), allowed, known, rate)
+    assert again.tolist() == [torch.inf, first[0]]
+    assert asked == [1]
+    text_losses(trial.subject, torch.stack([fig, own]), torch.arange(999), known, rate)
+    assert asked == [1, 1]  # inverse check: what is new is asked
