@@ -49,7 +49,7 @@ def rate(row: Row | None) -> str:
     return f"{100 * row['value']:.0f} ({low:.0f}-{high:.0f})"
 
 
-def find(rows: Sequence[Row], metric: str, **more: Any) -> Row | None:  # noqa: ANN401
+def find(rows: Sequence[Row], metric: str, **more: Any) -> Row | None:
     """The row of a metric under some circumstances."""
     for row in rows:
         if row["metric"] == metric and all(row.get(key) == value for key, value in more.items()):
@@ -137,9 +137,7 @@ def compared(runs: Runs, concept: str) -> str:
             find(runs[0]["rows"], metric, concepts=concept, party=party, **more)
             for party in ("original", "gold")
         ]
-        own = [
-            find(run["rows"], metric, concepts=concept, party="erased", **more) for run in runs
-        ]
+        own = [find(run["rows"], metric, concepts=concept, party="erased", **more) for run in runs]
         lines.append([name, *map(rate, [*base, *own])])
     methods = [run["environment"]["options"]["method"] for run in runs]
     return markdown(("attack", "original", "never taught", *methods), lines)

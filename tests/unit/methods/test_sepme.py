@@ -97,7 +97,9 @@ def test_what_is_decorrelated_by_itself_starts_whole(tiny_model, unit: str, shar
 
 def test_only_a_bounded_unit_may_be_reversed(tiny_model) -> None:
     def reached(reversal: float) -> float:
-        method = sepme.SepME(**SMALL | {"threshold": -0.2, "max_steps": 80}, decorrelate="sample", reversal=reversal)
+        method = sepme.SepME(
+            **SMALL | {"threshold": -0.2, "max_steps": 80}, decorrelate="sample", reversal=reversal
+        )
         return float(method.fit(tiny_model, TARGET).provenance.fit["momentum"])
 
     assert reached(0.0) >= 0
