@@ -19,6 +19,7 @@ from sepme.bench.store import Store, default_folder
 from sepme.errors import SpecError, did_you_mean
 from sepme.pipeline import ErasedPipeline, load
 from sepme.registry import Registry
+from sepme.verify.run import detector_name
 
 if TYPE_CHECKING:
     from sepme.bench.benchmark import Benchmark
@@ -101,18 +102,19 @@ def run(
     found = spec.run(pipeline, Store(Path(cache or default_folder())), progress=progress)
     chosen = {option.name: getattr(spec, option.name) for option in fields(spec)}
     took = round(time.monotonic() - started, 1)
-    about = _environment(pipeline.fingerprint, benchmark, chosen, took)
+    about = _environment(pipeline, benchmark, chosen, took)
     return Report(found.rows, about, found.pictures)
 
 
 def _environment(
-    base: str, benchmark: str, options: Mapping[str, Any], seconds: float
+    model: ErasedPipeline, benchmark: str, options: Mapping[str, Any], seconds: float
 ) -> dict[str, Any]:
     packages = ("sepme", "torch", "diffusers", "transformers")
     return {
         "benchmark": benchmark,
         "options": dict(options),
-        "base": base,
+        "base": model.fingerprint,
+        "detector": detector_name(model.detector),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": seconds,
         "threads": torch.get_num_threads(),

@@ -81,18 +81,21 @@ def ladder_table(rows: Sequence[Row], title: str) -> Table:
         rows: Rows with a rung.
         title: Caption of the table.
     """
-    lines = [
-        (
-            Cell(str(row["rung"])),
-            Cell(words(row["metric"])),
-            rate_cell(row) if row["metric"].endswith("accuracy") else number_cell(row["value"]),
-            interval_cell(row),
-            _split(row),
-            number_cell(row["n"]),
-        )
-        for row in rows
-    ]
-    return table_of(title, ("Rung", "Figure", "Value", "95 % interval", "Prompts", "n"), lines)
+    lines = []
+    for rung in dict.fromkeys(row["rung"] for row in rows):
+        by_party = {party_of(row): row for row in rows if row["rung"] == rung}
+        now, before = by_party["erased"], by_party.get("original")
+        shown = [Cell(str(rung)), _split(now), rate_cell(before)]
+        floor = rate_cell(by_party.get("never taught"))
+        lines.append((*shown, floor, rate_cell(now), interval_cell(now), number_cell(now["n"])))
+    columns = ("Rung", "Prompts", "Original", "Never taught", "Erased", "95 % interval", "n")
+    return table_of(title, columns, lines)
+
+
+def party_of(row: Row) -> str:
+    """Whose images a row of the ladder is of."""
+    known = {"original": "original", "gold": "never taught"}
+    return known.get(row["metric"].partition("_")[0], "erased")
 
 
 def every_row(rows: Sequence[Row]) -> Table:

@@ -14,6 +14,7 @@ from sepme.report.bench_tables import (
     every_row,
     ladder_table,
     partner,
+    party_of,
     split_words,
 )
 from sepme.report.page import data_uri
@@ -32,6 +33,8 @@ _ROLES = {
     "regular": ("retained_accuracy", 2),
 }
 """Role to its metric and its colour."""
+_PARTIES = {"original": 0, "never taught": 2, "erased": 1}
+"""Model to its colour."""
 
 
 def bench_view(
@@ -127,18 +130,16 @@ def _point(row: Row, x: int, before: Row | None = None) -> Point:
 
 
 def _ladders(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
-    ladder = [row for row in rows if row["benchmark"] == "ladder" and "rung" in row]
+    ladder = [row for row in rows if row["benchmark"] == "ladder"]
     for method, concept in dict.fromkeys((row["method"], row["concepts"]) for row in ladder):
         own = [row for row in ladder if (row["method"], row["concepts"]) == (method, concept)]
-        rates = [row for row in own if row["metric"].endswith("accuracy")]
-        rungs = list(dict.fromkeys(str(row["rung"]) for row in rates))
+        rungs = list(dict.fromkeys(str(row["rung"]) for row in own))
         series: dict[str, list[Point]] = {}
-        for row in rates:
-            name = row["metric"].removesuffix("_accuracy")
-            series.setdefault(name, []).append(_point(row, rungs.index(str(row["rung"]))))
+        for row in own:
+            series.setdefault(party_of(row), []).append(_point(row, rungs.index(str(row["rung"]))))
         yield {
             "name": f"{concept}, {method}",
-            "svg": curves(series, rungs, label="", hues=range(len(series))) if series else "",
+            "svg": curves(series, rungs, label="", hues=[_PARTIES[name] for name in series]),
             "table": ladder_table(own, f"Ladder of {concept}, {method}"),
         }
 

@@ -169,7 +169,7 @@ def _environment(model: ErasedPipeline, n: int, seed: int, steps: int) -> dict[s
         "model": model.source,
         "base": model.ledger.base,
         "ledger": model.ledger.digest,
-        "detector": _detector_name(model.detector),
+        "detector": detector_name(model.detector),
         "n": n,
         "seed": seed,
         "image_seeds": f"{first} and up, one per image of a group",
@@ -183,7 +183,8 @@ def _environment(model: ErasedPipeline, n: int, seed: int, steps: int) -> dict[s
     }
 
 
-def _detector_name(detector: Any) -> str | None:  # noqa: ANN401 (whatever sees images)
+def detector_name(detector: Any) -> str | None:  # noqa: ANN401 (whatever sees images)
+    """A detector's kind and fingerprint; None without one."""
     if detector is None:
         return None
     net = getattr(detector, "net", None)
