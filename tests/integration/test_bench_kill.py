@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 RUN = [
-    sys.executable, "-m", "sepme", "bench", "scenes", "--method", "uce", "--least", "4",
+    sys.executable, "-c", "import sys, sepme.cli; sys.exit(sepme.cli.main())", "bench", "scenes", "--method", "uce", "--least", "4",
     "--set", "scenes=[3]", "--set", "steps=3", "--json", "--quiet",
 ]  # fmt: skip
 KILLS = 4
