@@ -160,7 +160,7 @@ def main() -> None:
     chosen = parser.parse_args()
     for name in BENCHMARKS if chosen.results else ():
         runs = collect(chosen.results, name)
-        (PAGES / f"{name}.json").write_text(json.dumps(runs, indent=1) + "\n")
+        (PAGES / f"{name}.json").write_text(json.dumps(runs) + "\n")
     kept = {name: json.loads((PAGES / f"{name}.json").read_text()) for name in BENCHMARKS}
     for page, name, table in rendered(kept):
         path = PAGES / f"{page}.md"
