@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 RUN = [
-    sys.executable, "-c", "import sys, sepme.cli; sys.exit(sepme.cli.main())", "bench", "scenes", "--method", "uce", "--least", "4",
-    "--set", "scenes=[3]", "--set", "steps=3", "--json", "--quiet",
-]  # fmt: skip
+    *(sys.executable, "-c", "import sys, sepme.cli; sys.exit(sepme.cli.main())"),
+    *("bench", "scenes", "--method", "uce", "--least", "4", "--json", "--quiet"),
+    *("--set", "scenes=[3]", "--set", "steps=3"),
+]
 KILLS = 4
 PATIENCE = 120
 
