@@ -22,9 +22,8 @@ _PARTIES = ("erased", "gold", "original")
 _NAMES = {"erased": "erased", "gold": "never taught", "original": "original"}
 _HUES = {"erased": 1, "gold": 2, "original": 0}
 _COLUMNS = (
-    "Attack", "Needs", "Budget", "Unit", "Withstood", "Of these brought back", "95 % interval",
-    "Shown: erased", "Shown: never taught", "Shown: original", "Erased less never taught",
-    "95 % interval of that",
+    "Attack", "Needs", "Budget", "Erased", "Never taught", "Original", "Erased less never taught",
+    "Its 95 % interval", "Withstood", "Of these brought back", "95 % interval",
 )  # fmt: skip
 
 
@@ -76,13 +75,26 @@ def attack_sentences(rows: Sequence[Row]) -> Iterator[str]:
             )
         worst = _find(own, "worst_success_rate", "erased")
         before = _find(own, "pre_success_rate", "erased")
-        floor = _find(own, "worst_success_rate", "gold")
         if worst and before:
-            told = f"Under at least one attack {concept} shows in {rate_words(worst)}"
-            told += f"; without one it was {percent(before['value'])}."
-            if floor:
-                told += f" Of a model never taught it, in {percent(floor['value'])}."
-            yield told
+            yield (
+                f"Under at least one attack {concept} shows in {rate_words(worst)}; without one it "
+                f"was {percent(before['value'])}."
+            )
+        yield from _beyond(own)
+
+
+def _beyond(rows: Sequence[Row]) -> Iterator[str]:
+    """The attack that gets furthest beyond the floor."""
+    found = [row for row in rows if row["metric"] == "excess_over_gold"]
+    if not found:
+        return
+    attack = max(found, key=lambda row: float(row["value"]))["attack"]
+    shown, floor = (_find(rows, "post_success_rate", who, attack) for who in ("erased", "gold"))
+    if shown and floor:
+        yield (
+            f"Furthest beyond a model never taught {shown['concepts']} gets {attack}: it shows in "
+            f"{rate_words(shown)}, of that model in {percent(floor['value'])}."
+        )
 
 
 def _groups(rows: Sequence[Row]) -> Iterator[list[Row]]:
@@ -99,14 +111,13 @@ def _line(rows: Sequence[Row], name: str, metric: str, attack: str | None) -> tu
     return (
         Cell(name),
         Cell(str(about["access"]) if about else ""),
-        figure_cell(about, "budget"),
-        Cell(str(about["unit"]) if about else ""),
-        figure_cell(brought, "n"),
-        rate_cell(brought),
-        interval_cell(brought) if brought else Cell(""),
+        Cell(f"{about['budget']} {about['unit']}" if about else ""),
         *(rate_cell(shown[party]) for party in _PARTIES),
         points_cell(excess["value"] if excess else None),
         interval_cell(excess) if excess else Cell(""),
+        figure_cell(brought, "n"),
+        rate_cell(brought),
+        interval_cell(brought) if brought else Cell(""),
     )
 
 
