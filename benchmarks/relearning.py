@@ -3,7 +3,7 @@
 Van Gogh, erased with the demo preset, then targeted fine-tuning of every weight. Writes the picture
 and, as JSON, when each layer has half of its loss of recall back.
 
-    python benchmarks/relearning.py [--steps N] [--every N] [--json]
+    python benchmarks/relearning.py [--steps N] [--every N] [--out FILE] [--json]
 """
 
 from __future__ import annotations
@@ -59,13 +59,14 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--steps", type=int, default=60)
     options.add_argument("--every", type=int, default=5)
+    options.add_argument("--out", type=Path, help="also write rows and environment here")
     chosen = options.parse_args()
     with TemporaryDirectory() as folder:
         course = watch(
             trial(Store(Path(folder))), Relearn(), steps=chosen.steps, every=chosen.every
         )
     plot(course, PICTURE)
-    show(figures(course), as_json=chosen.json)
+    show(figures(course), as_json=chosen.json, out=chosen.out)
 
 
 if __name__ == "__main__":

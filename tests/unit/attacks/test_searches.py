@@ -119,10 +119,10 @@ def test_pooling_takes_the_first_end(trial: Trial) -> None:
 def test_generations_get_fitter(trial: Trial) -> None:
     search = RingABell(tokens=4, population=16)._search(trial, trial.examples, 0)
     start = list(search.loss)
-    for _ in range(15):
+    for _ in range(60):
         search.step(0.0, ROWS)
     for now, then in zip(search.loss, start, strict=True):
-        assert now.min() <= then.min()
+        assert now.min() < then.min()
         assert now.median() < then.median()
     assert all(len(alive) == 16 for alive in search.alive)
 

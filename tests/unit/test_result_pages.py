@@ -1,0 +1,34 @@
+"""The tables in the result pages are those of the committed rows."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def tables():
+    spec = importlib.util.spec_from_file_location("tables", ROOT / "benchmarks" / "tables.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def kept(tables) -> dict:
+    return {n: json.loads((tables.PAGES / f"{n}.json").read_text()) for n in tables.BENCHMARKS}
+
+
+def test_pages_say_what_was_measured(tables) -> None:
+    for page, name, table in tables.rendered(kept(tables)):
+        text = (tables.PAGES / f"{page}.md").read_text()
+        assert f"<!-- {name} -->\n{table}\n<!-- end -->" in text, f"render {page} anew"
+
+
+def test_another_figure_gives_another_table(tables) -> None:
+    runs = kept(tables)["ladder"]
+    before = tables.ladder(runs, "church")
+    tables.find(runs[0]["rows"], "erased_accuracy", concepts="church")["value"] += 0.5
+    assert tables.ladder(runs, "church") != before
