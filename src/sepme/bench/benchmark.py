@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -45,6 +45,7 @@ class Benchmark(ABC):
 
     Args:
         method: Registry name of the method.
+        hyperparameters: Of the method; what is not named is the model's preset, else the paper's.
         seed: Seed of fits and images.
         steps: Denoising steps of an image.
 
@@ -59,13 +60,14 @@ class Benchmark(ABC):
     name: ClassVar[str]
     headline: ClassVar[frozenset[str]]
     method: str = "sepme"
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     steps: int = 25
 
     def __post_init__(self) -> None:
         """Check the values."""
         self._at_least_one("steps")
-        METHODS[self.method]
+        self.new_method()
 
     @abstractmethod
     def run(self, model: ErasedPipeline, store: Store, *, progress: bool = True) -> Findings:
@@ -81,8 +83,14 @@ class Benchmark(ABC):
         """
 
     def new_method(self) -> Method:
-        """The method, with the model's preset to come."""
-        return METHODS[self.method]()
+        """The method, with what is not chosen to come from the model's preset.
+
+        Raises:
+            SpecError: If the method has no such hyper-parameter, or a value is out of range.
+        """
+        kind = METHODS[self.method]
+        kind().resolve(self.hyperparameters)  # names those it does not have
+        return kind(**self.hyperparameters)
 
     def row(
         self,

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from sepme import demo
 from sepme.bench.benchmark import Benchmark, Findings
@@ -16,21 +16,18 @@ from sepme.bench.stage import Stage, leak, staged
 from sepme.bench.store import Store
 from sepme.bench.timeline import CONCEPTS, ROLES, SCENES, State, states
 from sepme.core.concept import Concept
+from sepme.demo.templates import Split
 from sepme.errors import SpecError
 from sepme.pipeline import ErasedPipeline
 from sepme.verify.cases import Case, labelled, numbered
 from sepme.verify.evidence import Row
 from sepme.verify.rows import OTHER_HEAD
 
-if TYPE_CHECKING:
-    pass
-
 OBJECTS = (
     "church", "cat", "guitar", "rocket", "pizza", "bicycle", "umbrella", "crown", "penguin",
 )  # fmt: skip
 """c0 to c8 of the objects' scenes."""
 HEADS = {"styles": "style", "objects": "object"}
-_SPLITS = ("literal", "heldout")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +41,7 @@ class Scenes(Benchmark):
     Args:
         domain: ``"styles"`` or ``"objects"``.
         scenes: Which scenes.
+        templates: Templates of the demo: ``"heldout"`` to report, ``"train"`` to tune on.
         least: Fewest images behind a pooled figure.
 
     Raises:
@@ -56,6 +54,7 @@ class Scenes(Benchmark):
     )
     domain: Literal["styles", "objects"] = "styles"
     scenes: tuple[int, ...] = (1, 2, 3, 4)
+    templates: Split = "heldout"
     least: int = 50
 
     def __post_init__(self) -> None:
@@ -125,7 +124,7 @@ class Scenes(Benchmark):
     def _views(self, state: State, model: ErasedPipeline) -> Iterator[tuple[Concept, str, str]]:
         for role in ROLES:
             for i in state.of(role):
-                for split in _SPLITS:
+                for split in ("literal", self.templates):
                     yield self.cast[i], role, split
         for concept in model.backend.known:
             yield concept, "watermark" if concept.kind == "watermark" else "blank", "literal"
