@@ -78,3 +78,4 @@ def _fresh(loaded: ErasedPipeline) -> Iterator[ErasedPipeline]:
 
     yield ErasedPipeline(loaded.backend, source=loaded.source, detector=loaded.detector)
     loaded.backend.write(loaded.backend.sites())
+    loaded.backend.guard(())

@@ -11,7 +11,7 @@ import torch
 
 from sepme import demo
 from sepme.backends import Delegate, StableDiffusion, load_backend
-from sepme.core.compose import compose
+from sepme.core.compose import compose, guards_of
 from sepme.core.concept import Concept
 from sepme.core.entry import Entry
 from sepme.core.ledger import Ledger
@@ -28,7 +28,8 @@ class ErasedPipeline(Delegate):
 
     Live weights are always ``pristine + the sum of the active shifts``, computed from a pristine
     copy: the same active set gives the same bits whatever was erased or restored before, and with
-    nothing erased the weights are the pristine ones, bit for bit. It is itself a
+    nothing erased the weights are the pristine ones, bit for bit. Shifts that are guards act while
+    the pipeline runs; with none active it has no hook. It is itself a
     :class:`sepme.core.backend.Backend`, so methods fit on it directly.
 
     Args:
@@ -136,14 +137,11 @@ class ErasedPipeline(Delegate):
     def _enact(self, ledger: Ledger, shifts: Mapping[str, ConceptShift] | None = None) -> None:
         held = self._shifts | dict(shifts or {})
         active = [(held[entry.shift], entry.strength) for entry in ledger.active]
-        weights, before = compose(self.backend.sites(), active), self.backend.live()
-        before = {site: weight.clone() for site, weight in before.items()}
-        try:
+        weights = compose(self.backend.sites(), active)
+        with self.backend.all_or_nothing():  # no weights or guards that no ledger tells of
             self.backend.write(weights)
+            self.backend.guard(guards_of(active))
             self.ledger, self._shifts = ledger, held
-        except BaseException:  # an interrupt must not leave weights that no ledger tells of
-            self.backend.write(before)
-            raise
 
     def save(self, path: str | Path, *, reason: str | None = None) -> LedgerDir:
         """Write what this pipeline has erased and restored into a ledger directory.

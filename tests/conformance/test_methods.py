@@ -21,13 +21,16 @@ trained = [m for m in CASES.values() if "on_step" in inspect.signature(m.fit).pa
 
 
 def state_of(model: ErasedPipeline) -> dict[str, torch.Tensor]:
-    """Every tensor of the pipeline, and the pristine copy."""
+    """Every tensor of the pipeline and of the guards in force, and the pristine copy."""
     parts = ("unet", "text_encoder", "vae")
     live = {
         f"{part}.{name}": tensor.clone()
         for part in parts
         for name, tensor in getattr(model.pipeline, part).state_dict().items()
     }
+    for i, (guard, strength) in enumerate(model.backend.guards):
+        live |= {f"guard.{i}.{name}": tensor for name, tensor in guard.tensors().items()}
+        live[f"guard.{i}.strength"] = torch.tensor(strength)
     return live | {f"pristine.{s}": w.clone() for s, w in model.sites().items()}
 
 
@@ -138,11 +141,11 @@ def test_round_trips_to_disk(method: Method, tiny_model: ErasedPipeline, tmp_pat
     again = load_shift(tmp_path / "shift.safetensors")
     assert again == shift
     tiny_model.erase(shift)
-    weights = {site: weight.clone() for site, weight in tiny_model.backend.live().items()}
+    erased = state_of(tiny_model)
     tiny_model.restore(TARGET.name)
+    assert not unchanged(tiny_model, erased)
     tiny_model.erase(again)
-    live = tiny_model.backend.live()
-    assert all(torch.equal(live[site], weight) for site, weight in weights.items())
+    assert unchanged(tiny_model, erased)
 
 
 @every_method

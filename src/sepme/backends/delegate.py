@@ -10,6 +10,7 @@ from torch import Tensor
 from sepme.backends.stable_diffusion import StableDiffusion
 from sepme.core.backend import CROSS_ATTN_KV, Delta
 from sepme.core.concept import Concept
+from sepme.core.guard import Guard
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -67,9 +68,12 @@ class Delegate:
         prompt_embeds: Tensor,
         *,
         deltas: Mapping[str, Delta] | None = None,
+        guards: Sequence[tuple[Guard, float]] = (),
     ) -> Tensor:
-        """Noise predicted by the pristine model plus the given changes."""
-        return self.backend.predict_noise(latents, timesteps, prompt_embeds, deltas=deltas)
+        """Noise predicted by the pristine model plus the given changes and guards."""
+        return self.backend.predict_noise(
+            latents, timesteps, prompt_embeds, deltas=deltas, guards=guards
+        )
 
     def draw_latents(self, prompts: Sequence[str], *, seeds: Sequence[int]) -> Tensor:
         """Latents of images the pristine model draws."""

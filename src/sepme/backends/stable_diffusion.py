@@ -14,10 +14,12 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 from torch.func import functional_call
 
+from sepme.backends.guarding import Guarding, Guards, guards_fingerprint
 from sepme.backends.sidecar import Sidecar
 from sepme.core.backend import CROSS_ATTN_KV, Delta
 from sepme.core.concept import Concept
 from sepme.core.fingerprint import fingerprint
+from sepme.core.guard import Guard
 from sepme.core.record import canonical_json
 from sepme.errors import BackendError
 from sepme.linalg.low_rank import LowRank
@@ -55,6 +57,7 @@ class StableDiffusion:
         for part in (pipeline.unet, pipeline.text_encoder, pipeline.vae):
             part.requires_grad_(False).eval()
         self._pristine = {n: w.detach().clone() for n, w in _text_sites(pipeline.unet).items()}
+        self._guarding = Guarding(pipeline.unet)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -134,8 +137,9 @@ class StableDiffusion:
         prompt_embeds: Tensor,
         *,
         deltas: Mapping[str, Delta] | None = None,
+        guards: Sequence[tuple[Guard, float]] = (),
     ) -> Tensor:
-        """Noise predicted by pristine weights plus ``deltas``; differentiable in them.
+        """Noise predicted by pristine weights plus ``deltas``, under the given guards alone.
 
         Deltas may be wider than the weights: the sum is rounded once, as `compose` does.
         """
@@ -144,12 +148,13 @@ class StableDiffusion:
         for site, delta in (deltas or {}).items():
             change = delta.left @ delta.right if isinstance(delta, LowRank) else delta
             weights[site] = (weights[site] + change).to(weights[site].dtype)
-        output: Tensor = functional_call(
-            self.pipeline.unet,
-            {f"{site}.weight": weight for site, weight in weights.items()},
-            (latents, timesteps),
-            {"encoder_hidden_states": prompt_embeds, "return_dict": False},
-        )[0]
+        with self._guarding.instead(guards):
+            output: Tensor = functional_call(
+                self.pipeline.unet,
+                {f"{site}.weight": weight for site, weight in weights.items()},
+                (latents, timesteps),
+                {"encoder_hidden_states": prompt_embeds, "return_dict": False},
+            )[0]
         if self._process.config.prediction_type == "epsilon":
             return output
         alpha: Tensor = self._process.alphas_cumprod.to(latents.device)[timesteps]
@@ -167,15 +172,41 @@ class StableDiffusion:
         unet = self.pipeline.unet
         return {site: unet.get_submodule(site).weight.detach() for site in self._pristine}
 
+    @property
+    def guards(self) -> Guards:
+        """The guards in force on the live pipeline, with their strengths."""
+        return self._guarding.guards
+
+    def guard(self, guards: Sequence[tuple[Guard, float]]) -> None:
+        """Let these guards act on the live pipeline, and no others."""
+        self._guarding.put(guards)
+
+    def live_fingerprint(self) -> str:
+        """Fingerprint of the text sites and the guards as the pipeline uses them now."""
+        return fingerprint(self.live().items(), guards_fingerprint(self.guards))
+
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """Take weights and guards back, bit for bit, if the block fails or is interrupted."""
+        before, guards = {site: w.clone() for site, w in self.live().items()}, self.guards
+        try:
+            yield
+        except BaseException:
+            self.write(before)
+            self.guard(guards)
+            raise
+
     @contextmanager
     def pristine(self) -> Iterator[None]:
-        """Run with pristine weights; the live ones come back on exit, bit for bit."""
-        before = {site: weight.clone() for site, weight in self.live().items()}
+        """Run the original; live weights and guards come back on exit, bit for bit."""
+        before, guards = {site: w.clone() for site, w in self.live().items()}, self.guards
         try:
             self.write(self._pristine)
+            self.guard(())
             yield
         finally:
             self.write(before)
+            self.guard(guards)
 
     def draw_latents(self, prompts: Sequence[str], *, seeds: Sequence[int]) -> Tensor:
         """Latents of images the pristine model draws, scaled as the U-Net sees them."""

@@ -13,7 +13,6 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from sepme.bench.store import Key, Pixels, Store
-from sepme.core.fingerprint import fingerprint
 from sepme.errors import BackendError
 from sepme.verify.cases import Batch, Case, chunks
 from sepme.verify.studio import complete
@@ -78,7 +77,7 @@ class Gallery:
         self._bar.close()
 
     def shoot(self, cases: Sequence[Case]) -> list[Shot]:
-        """Images of some cases with the weights as they are now.
+        """Images of some cases with weights and guards as they are now.
 
         Args:
             cases: What to draw, in fixed batches, so that an image has the same neighbours whenever
@@ -90,7 +89,7 @@ class Gallery:
         Raises:
             BackendError: If an image is missing or broken.
         """
-        weights = fingerprint(self._model.backend.live().items(), {})
+        weights = self._model.backend.live_fingerprint()
         shots = []
         for batch in chunks(tuple(cases)):
             known = (weights, batch)

@@ -83,8 +83,8 @@ def staged(stage: Stage) -> Iterator[Stage]:
 def leak(model: ErasedPipeline, concept: Concept) -> float:
     """How far the active shifts that do not list a concept move its keys and values.
 
-    ``max_l ||sum_i dW_i,l E^T|| / ||W0_l E^T||`` over sites, ``E`` the rows of the concept's own
-    prompts; 0 if every active shift lists it.
+    ``max_l ||sum_i dW_i,l E^T|| / ||W0_l E^T||`` over text sites, ``E`` the rows of the concept's
+    own prompts; 0 if every active shift lists it.
 
     Args:
         model: The model in some state.
@@ -97,7 +97,12 @@ def leak(model: ErasedPipeline, concept: Concept) -> float:
     ratios = []
     for site, weight in model.sites().items():
         moved = sum(
-            (shift.payload.delta(site, weight) @ rows for shift in strangers), torch.zeros(())
+            (
+                shift.payload.delta(site, weight) @ rows
+                for shift in strangers
+                if site in shift.payload.sites
+            ),
+            torch.zeros(()),
         )
         ratios.append(float(moved.norm() / (weight.double().cpu() @ rows).norm()))
     return max(ratios)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sepme.bench.fits import view
 from sepme.core.backend import Backend
-from sepme.core.compose import compose
+from sepme.core.compose import compose, guards_of
 from sepme.core.concept import Concept
 from sepme.core.shift import ConceptShift
 from sepme.pipeline import ErasedPipeline
@@ -57,9 +57,11 @@ def order_error(
         draw: Draws the orders.
 
     Returns:
-        Largest absolute difference, in units of the weights; 0 if all bits agree.
+        Largest absolute difference, in units of the weights; 0 if all bits agree, and at
+        least 1 if other guards are in force.
     """
-    wanted = compose(model.sites(), [(shift, 1.0) for shift in subset])
+    pairs = [(shift, 1.0) for shift in subset]
+    wanted = compose(model.sites(), pairs)
     arriving, leaving = list(shifts), [shift.name for shift in shifts if shift not in subset]
     draw.shuffle(arriving)
     draw.shuffle(leaving)
@@ -69,7 +71,8 @@ def order_error(
             walker.erase(shift, allow_interference=True)
         for name in leaving:
             walker.restore(name)
-        return _apart(walker.backend.live(), wanted)
+        other = walker.backend.guards != guards_of(pairs)
+        return max(_apart(walker.backend.live(), wanted), float(other))
     finally:
         if walker.erased:
             walker.restore(*walker.erased)
@@ -102,9 +105,11 @@ class Probe:
         Returns:
             ``n`` figures, at least 0 (dimensionless).
         """
-        live, base = compose(model.sites(), [(shift, 1.0) for shift in shifts]), model.sites()
+        pairs, base = [(shift, 1.0) for shift in shifts], model.sites()
+        live = compose(base, pairs)
         deltas = {site: live[site].double() - weight.double() for site, weight in base.items()}
-        moved = model.predict_noise(self.latents, self.timesteps, self.embeds, deltas=deltas)
+        given = (self.latents, self.timesteps, self.embeds)
+        moved = model.predict_noise(*given, deltas=deltas, guards=guards_of(pairs))
         apart = (moved - self.noise).flatten(1).norm(dim=1) / self.noise.flatten(1).norm(dim=1)
         figures: list[float] = apart.tolist()
         return figures

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from PIL import Image
 
+from sepme.backends.guarding import guards_fingerprint
 from sepme.backends.subject import DiffusionSubject
 from sepme.core.attack import Attack, Example, Judge, Sampling, Subject, Trial
 from sepme.core.concept import Concept
@@ -107,7 +108,7 @@ class Trials:
                 for name, tensor in module.state_dict().items()
                 if tensor.is_floating_point()
             ),
-            {"guidance": str(scale)},
+            {"guidance": str(scale), **guards_fingerprint(model.backend.guards)},
         )
         found = self._kept({"weights": weights}, lambda: {"shows": self._draw(subject)})
         return Contender(subject, weights, tuple(found["shows"]))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 from torch import Tensor
 
 from sepme.core.concept import Concept
+from sepme.core.guard import Guard
 from sepme.linalg.low_rank import LowRank
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Backend(Protocol):
         prompt_embeds: Tensor,
         *,
         deltas: Mapping[str, Delta] | None = None,
+        guards: Sequence[tuple[Guard, float]] = (),
     ) -> Tensor:
         """Noise predicted by the pristine model plus the given changes; differentiable in them.
 
@@ -90,6 +92,7 @@ class Backend(Protocol):
             timesteps: ``(n,)``.
             prompt_embeds: ``(n, tokens, d_text)``.
             deltas: Site to change; None is the pristine model, that is, the teacher.
+            guards: Guards that act, with their strengths; those in force do not.
 
         Returns:
             Same shape as ``latents``.

@@ -1,4 +1,4 @@
-"""Pristine weights plus the active shifts."""
+"""Pristine weights plus the active shifts, and the guards among these."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
+from sepme.core.guard import Guard
 from sepme.core.shift import ConceptShift
 from sepme.errors import BaseMismatch, LedgerError, did_you_mean
 
@@ -40,7 +41,7 @@ def compose(
         >>> compose(base, [])["to_v"] is base["to_v"]
         True
     """
-    live = sorted(shifts, key=lambda pair: (pair[0].name, pair[0].digest, pair[1]))
+    live = _in_order(shifts)
     for shift, strength in live:
         if not math.isfinite(strength):
             raise LedgerError(f"strength of {shift.name!r} must be finite, got {strength}.")
@@ -51,6 +52,32 @@ def compose(
                     f"It was fitted on base {shift.provenance.base}. {did_you_mean(site, base)}"
                 )
     return {site: _composed(site, weight, live) for site, weight in base.items()}
+
+
+def guards_of(shifts: Iterable[tuple[ConceptShift, float]]) -> tuple[tuple[Guard, float], ...]:
+    """The guards among some shifts, in the order in which they act.
+
+    They act in name order, so the same set gives the same bits whatever order it is given in.
+
+    Args:
+        shifts: Pairs of a shift and its strength (dimensionless, 1 = as fitted).
+
+    Returns:
+        Guards with their strengths.
+
+    Example:
+        >>> guards_of([])
+        ()
+    """
+    return tuple(
+        (shift.payload, strength)
+        for shift, strength in _in_order(shifts)
+        if isinstance(shift.payload, Guard)
+    )
+
+
+def _in_order(shifts: Iterable[tuple[ConceptShift, float]]) -> list[tuple[ConceptShift, float]]:
+    return sorted(shifts, key=lambda pair: (pair[0].name, pair[0].digest, pair[1]))
 
 
 def _composed(site: str, weight: Tensor, live: list[tuple[ConceptShift, float]]) -> Tensor:

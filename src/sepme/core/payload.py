@@ -9,9 +9,12 @@ from typing import ClassVar, Protocol
 
 from torch import Tensor
 
+from sepme.core.adapter_guard import AdapterGuard
 from sepme.core.dense_shift import DenseShift
 from sepme.core.factors import by_site, owned_matrix, unprefixed
+from sepme.core.surgery_guard import SurgeryGuard
 from sepme.core.text_shift import TextShift
+from sepme.core.value_guard import ValueGuard
 from sepme.errors import MethodError, shown
 from sepme.linalg.low_rank import LowRank
 
@@ -147,6 +150,9 @@ class SiteShift:
 
 
 PAYLOADS: Mapping[str, type[Payload]] = MappingProxyType(
-    {payload.kind: payload for payload in (DenseShift, SiteShift, TextShift)}
+    {
+        payload.kind: payload
+        for payload in (AdapterGuard, DenseShift, SiteShift, SurgeryGuard, TextShift, ValueGuard)
+    }
 )
 """Payload classes by kind, for reading a shift back."""

@@ -148,6 +148,19 @@ class ConceptShift:
         """Size of the stored tensors, in bytes."""
         return sum(tensor.nbytes for tensor in self.payload.tensors().values())
 
+    def require_weights(self) -> None:
+        """Refuse to be written as weights alone if it is a guard.
+
+        Raises:
+            MethodError: If it changes no weight.
+        """
+        if not self.payload.sites:
+            raise MethodError(
+                f"shift {self.name!r} ({self.provenance.method}) is a guard: it changes no weight, "
+                "so no LoRA or checkpoint can hold it. Load its ledger with sepme instead, or "
+                "erase the concept by a method that changes weights."
+            )
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the metadata and the tensors, whatever file they are kept in."""

@@ -42,9 +42,12 @@ def save_checkpoint(
         extra: More files, by name.
 
     Raises:
+        MethodError: If a shift is a guard.
         LedgerError: If there is no shift, the folder is in use or cannot be written; nothing is
             left behind then.
     """
+    for shift, _ in shifts:
+        shift.require_weights()
     path = Path(path)
     check_unused(path)
     files = {CARD_NAME: card(shifts, model=model).encode(), **(extra or {})}

@@ -64,6 +64,7 @@ def lora_state_dict(
         raise LedgerError("there is nothing to export: no shift is active. Erase a concept first.")
     terms: dict[str, list[LowRank]] = {}
     for shift, strength in shifts:
+        shift.require_weights()
         for site in shift.payload.sites:
             left, right = _low_rank(shift, site, base or {})
             terms.setdefault(site, []).append(LowRank(strength * left.double(), right))

@@ -7,10 +7,13 @@ from sepme.registry import Registry
 METHODS: Registry[type[Method]] = Registry(
     "method",
     {
+        "adavd": "sepme.methods.adavd:AdaVD",
         "esd": "sepme.methods.esd:ESD",
+        "semantic-surgery": "sepme.methods.semantic_surgery:SemanticSurgery",
         "sepme": "sepme.methods.sepme:SepME",
         "sepme-free": "sepme.methods.sepme_free:SepMEFree",
         "sepme-joint": "sepme.methods.sepme_joint:SepMEJoint",
+        "spm": "sepme.methods.spm:SPM",
         "uce": "sepme.methods.uce:UCE",
     },
     error=UnknownMethod,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from sepme.core.compose import compose
+from sepme.core.compose import compose, guards_of
 from sepme.core.concept import Concept
 from sepme.core.shift import ConceptShift
 from sepme.verify.cases import Batch, Block, Case
@@ -44,12 +44,10 @@ def erased_again(model: ErasedPipeline, name: str) -> Iterator[None]:
     entry = model.ledger.entry(name)
     pairs = list(zip(model.shifts, (e.strength for e in model.ledger.active), strict=True))
     pairs.append((model.shift(name), entry.strength))
-    before = {site: weight.clone() for site, weight in model.backend.live().items()}
-    model.backend.write(compose(model.sites(), pairs))
-    try:
+    with model.backend.pristine():
+        model.backend.write(compose(model.sites(), pairs))
+        model.backend.guard(guards_of(pairs))
         yield
-    finally:
-        model.backend.write(before)
 
 
 def restore_all(
@@ -67,15 +65,16 @@ def restore_all(
         Checks of weights, fingerprint, images, and of the erased state's return.
     """
     before = {site: weight.clone() for site, weight in model.backend.live().items()}
-    ledger = model.ledger
+    ledger, guards = model.ledger, model.backend.guards
     with model.restored(*(entry.name for entry in ledger.active)):
-        weights = same(model.backend.live(), model.sites())
+        weights = same(model.backend.live(), model.sites()) and not model.backend.guards
         fresh = _fresh_fingerprint(model)
         for batch in batches:
             studio.draw(ALL_RESTORED, batch)
     cases = [case for batch in batches for case in batch]
     equal = sum(_bytes(studio, ALL_RESTORED, c) == _bytes(studio, "original", c) for c in cases)
-    back = same(model.backend.live(), before) and model.ledger == ledger
+    back = same(model.backend.live(), before) and model.backend.guards == guards
+    back = back and model.ledger == ledger
     count = sum(weight.numel() for weight in before.values())
     return (
         Check(
@@ -113,6 +112,7 @@ def state_checks(model: ErasedPipeline) -> tuple[Check, ...]:
     entries = model.ledger.active
     active = list(zip(model.shifts, (entry.strength for entry in entries), strict=True))
     live = same(model.backend.live(), compose(model.sites(), active))
+    live = live and model.backend.guards == guards_of(active)
     digests = [
         ConceptShift.from_parts(shift.metadata(), shift.payload.tensors()).digest
         for shift in model.shifts
@@ -162,8 +162,7 @@ def untouched(
         missing = [e.name for e in model.ledger.active if block.name not in e.decoupled_from]
         detail = f"Largest pixel difference {worst} of 255 in {_count(len(block.pairs))}."
         if missing:
-            leak_size = leak(model, concepts[block.name])
-            detail += f" Not promised by {', '.join(missing)}; leak {leak_size:.1e}."
+            detail += f" Not promised by {', '.join(missing)}{_leak(model, concepts[block.name])}."
         passed = None if missing else worst <= thresholds.restore_error
         what = "restored" if block.role == "restored" else "left alone"
         label = concepts[block.name].prompts[0] or "the blank prompt"
@@ -191,6 +190,12 @@ def leak(model: ErasedPipeline, concept: Concept) -> float:
         if delta.norm() > 0
     ]
     return max(sizes, default=0.0)
+
+
+def _leak(model: ErasedPipeline, concept: Concept) -> str:
+    """The leak in words; nothing if only guards are active, which have none in the weights."""
+    weights = any(shift.payload.sites for shift in model.shifts)
+    return f"; leak {leak(model, concept):.1e}" if weights else ""
 
 
 def _count(images: int) -> str:
