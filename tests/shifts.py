@@ -6,6 +6,7 @@ import torch
 
 from sepme.core.concept import Concept
 from sepme.core.dense_shift import DenseShift
+from sepme.core.factor_shift import FactorShift
 from sepme.core.payload import SiteShift
 from sepme.core.shift import ConceptShift, Provenance
 from sepme.core.text_shift import TextShift
@@ -42,6 +43,17 @@ def make_dense_shift(*names: str, seed: int = 0) -> ConceptShift:
     changes = {site: torch.randn(d_out, D_TEXT, generator=draw) for site, d_out in SITES.items()}
     shift = make_shift(*names, seed=seed, decoupled_from=(), separable=False)
     return replace(shift, payload=DenseShift(changes))
+
+
+def make_factor_shift(*names: str, seed: int = 0) -> ConceptShift:
+    """A low-rank shift with directions and a rank of its own at every site."""
+    draw = torch.Generator().manual_seed(seed)
+    left, right = {}, {}
+    for rank, (site, d_out) in enumerate(SITES.items(), start=1):
+        left[site] = torch.randn(d_out, rank, generator=draw)
+        right[site] = torch.randn(rank, D_TEXT, generator=draw)
+    shift = make_shift(*names, seed=seed, decoupled_from=(), separable=False)
+    return replace(shift, payload=FactorShift(left, right))
 
 
 def make_text_shift(*names: str, seed: int = 0, rank: int = 2) -> ConceptShift:

@@ -5,20 +5,26 @@ from collections.abc import Mapping
 from sepme.core.method import Method
 from sepme.methods.adavd import AdaVD
 from sepme.methods.esd import ESD
+from sepme.methods.oce import OCE
+from sepme.methods.rece import RECE
 from sepme.methods.semantic_surgery import SemanticSurgery
 from sepme.methods.sepme import SepME
 from sepme.methods.sepme_free import SepMEFree
 from sepme.methods.sepme_joint import SepMEJoint
+from sepme.methods.speed import SPEED
 from sepme.methods.spm import SPM
 from sepme.methods.uce import UCE
 
 CASES: Mapping[str, Method] = {
     "adavd": AdaVD(),
     "esd": ESD(images=2, pool=4, max_steps=12, learning_rate=1e-3),
+    "oce": OCE(),
+    "rece": RECE(),
     "semantic-surgery": SemanticSurgery(),
     "sepme": SepME(images=2, pool=4, max_steps=12, scale=0.02, threshold=-1.0),
     "sepme-free": SepMEFree(images=2, pool=4, max_steps=12, learning_rate=1e-3, threshold=-1.0),
     "sepme-joint": SepMEJoint(images=2, pool=4, max_steps=12, scale=0.02, threshold=-1.0),
+    "speed": SPEED(),
     "spm": SPM(images=2, pool=4, max_steps=12, learning_rate=1e-2, anchors=2),
     "uce": UCE(),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -16,6 +17,7 @@ from sepme.io.ledger_dir import LedgerDir
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from sepme.core.payload import Payload
     from sepme.core.shift import ConceptShift
     from sepme.io.lora import Architecture
 
@@ -76,19 +78,29 @@ def _shifts(directory: LedgerDir, names: Sequence[str]) -> list[tuple[ConceptShi
 def _write_lora(
     run: Run, path: Path, shifts: list[tuple[ConceptShift, float]], source: str
 ) -> None:
-    from sepme.core.payload import SiteShift
-    from sepme.core.text_shift import TextShift
     from sepme.io.lora import needs_base, save_lora
 
-    payload, width = shifts[0][0].payload, 0
-    if isinstance(payload, SiteShift):
-        width = payload.directions.shape[1]
-    elif isinstance(payload, TextShift):
-        width = payload.right.shape[1]
-    architecture = _ARCHITECTURES.get(width, "sd1")
+    architecture = _ARCHITECTURES.get(_text_width(shifts[0][0].payload), "sd1")
     base = _base(run, shifts, source) if needs_base(shifts) else None
     path.parent.mkdir(parents=True, exist_ok=True)
     save_lora(path, shifts, names="kohya", architecture=architecture, base=base)
+
+
+def _text_width(payload: Payload) -> int:
+    """Width of the text embeddings a payload's sites read; 0 if none of them reads the text."""
+    from sepme.core.backend import CROSS_ATTN_KV
+    from sepme.core.factor_shift import FactorShift
+    from sepme.core.payload import SiteShift
+    from sepme.core.text_shift import TextShift
+
+    if isinstance(payload, SiteShift):
+        return payload.directions.shape[1]
+    if isinstance(payload, TextShift):
+        return payload.right.shape[1]
+    if isinstance(payload, FactorShift):
+        text = [site for site in payload.sites if re.fullmatch(CROSS_ATTN_KV, site)]
+        return payload.right[text[0]].shape[1] if text else 0
+    return 0
 
 
 def _base(run: Run, shifts: list[tuple[ConceptShift, float]], source: str) -> Mapping[str, Tensor]:

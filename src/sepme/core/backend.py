@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 CROSS_ATTN_KV = r".*\.attn2\.to_[kv]"
 """Default target modules: keys and values of cross-attention, which read only the text."""
 
+CROSS_ATTN_V = r".*\.attn2\.to_v"
+"""Values of cross-attention alone: what the text says, not where it is attended to."""
+
 Delta: TypeAlias = Tensor | LowRank
 """A differentiable change of one weight, dense or as two factors applied beside it."""
 

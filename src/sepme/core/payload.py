@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sepme.core.adapter_guard import AdapterGuard
 from sepme.core.dense_shift import DenseShift
+from sepme.core.factor_shift import FactorShift
 from sepme.core.factors import by_site, owned_matrix, unprefixed
 from sepme.core.surgery_guard import SurgeryGuard
 from sepme.core.text_shift import TextShift
@@ -152,7 +153,15 @@ class SiteShift:
 PAYLOADS: Mapping[str, type[Payload]] = MappingProxyType(
     {
         payload.kind: payload
-        for payload in (AdapterGuard, DenseShift, SiteShift, SurgeryGuard, TextShift, ValueGuard)
+        for payload in (
+            AdapterGuard,
+            DenseShift,
+            FactorShift,
+            SiteShift,
+            SurgeryGuard,
+            TextShift,
+            ValueGuard,
+        )
     }
 )
 """Payload classes by kind, for reading a shift back."""

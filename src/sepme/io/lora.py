@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from sepme.core.factor_shift import FactorShift
 from sepme.core.payload import SiteShift
 from sepme.core.record import canonical_json
 from sepme.core.shift import ConceptShift
@@ -177,7 +178,7 @@ def save_lora(
 
 
 def _low_rank(shift: ConceptShift, site: str, base: Mapping[str, Tensor]) -> LowRank:
-    if isinstance(shift.payload, SiteShift):
+    if isinstance(shift.payload, FactorShift | SiteShift):
         return shift.payload.low_rank(site)
     if not isinstance(shift.payload, TextShift):
         raise MethodError(

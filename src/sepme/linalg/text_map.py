@@ -1,12 +1,17 @@
-"""The closed form that maps some text embeddings to others and nearly keeps the rest."""
+"""Closed forms in text space: maps of some embeddings to others, and what evades such a map."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 from sepme.errors import MethodError
 from sepme.linalg.low_rank import LowRank, compress
+
+RTOL_FLOAT32 = 1e-7
+"""What is left of a text map below this share of its largest singular value is lost in float32."""
 
 
 def text_map(
@@ -53,21 +58,97 @@ def text_map(
     return compress([LowRank((goals - rows).T, right)], rtol=rtol)
 
 
+def text_gram(weights: Iterable[Tensor]) -> Tensor:
+    """``G = sum_l W_l^T W_l``: all that a least-squares problem over the sites needs of them.
+
+    Args:
+        weights: At least one; all ``(d_out, d_text)`` with one ``d_text``.
+
+    Returns:
+        ``(d_text, d_text)``, float64, on the CPU.
+
+    Example:
+        >>> text_gram([torch.tensor([[1.0, 2.0]]), torch.tensor([[0.0, 1.0]])])
+        tensor([[1., 2.],
+                [2., 5.]], dtype=torch.float64)
+    """
+    wide = [_float64(weight) for weight in weights]
+    return torch.stack([weight.T @ weight for weight in wide]).sum(0)
+
+
+def adversarial_rows(rows: Tensor, gram: Tensor, change: LowRank, *, lamb: float) -> Tensor:
+    """Rows from which edited weights give nearly what the originals gave from ``rows``.
+
+    For each row ``e`` the minimum over ``e'`` of ``sum_l |W_l T e' - W_l e|^2 + lamb |e'|^2`` with
+    ``T = I + change`` (RECE): ``e' = X e`` with ``X = (lamb I + T^T G T)^-1 T^T G``, so that the
+    sum over the sites is one matrix ``G``.
+
+    Args:
+        rows: Rows to evade the edit for, ``(n, d)``, any floating dtype.
+        gram: ``G``, ``(d, d)``, as `text_gram` gives it.
+        change: The edit, ``T - I``.
+        lamb: Weight of small adversarial rows, above 0.
+
+    Returns:
+        ``(n, d)``, float64, on the CPU.
+
+    Raises:
+        MethodError: If a number is not finite, or the system cannot be solved.
+
+    Example:
+        >>> halved = LowRank(-0.5 * torch.eye(2), torch.eye(2))
+        >>> adversarial_rows(torch.ones(1, 2), torch.eye(2), halved, lamb=0.25).round(decimals=6)
+        tensor([[1., 1.]], dtype=torch.float64)
+    """
+    wide, inner = _float64(rows), _float64(gram)
+    edit = torch.eye(wide.shape[1], dtype=torch.float64) + change.dense()
+    system = edit.T @ inner @ edit + lamb * torch.eye(len(edit), dtype=torch.float64)
+    found: Tensor = torch.cholesky_solve((wide @ inner @ edit).T, _cholesky(system, lamb)).T
+    return found
+
+
+def chained(first: LowRank, then: LowRank, *, rtol: float = 1e-13) -> LowRank:
+    """``(I + first)(I + then) - I``: an edit of weights that ``first`` has edited already.
+
+    Args:
+        first: ``(d, r)`` and ``(r, d)``.
+        then: ``(d, s)`` and ``(s, d)``.
+        rtol: As for `text_map`.
+
+    Returns:
+        Balanced factors in float64 on the CPU, of rank at most ``r + s``.
+
+    Example:
+        >>> doubled = LowRank(torch.eye(2), torch.eye(2))
+        >>> chained(doubled, doubled).dense().diagonal().round(decimals=6)
+        tensor([3., 3.], dtype=torch.float64)
+    """
+    left, right = (part.to("cpu", torch.float64) for part in first)
+    added, row = (part.to("cpu", torch.float64) for part in then)
+    return compress([LowRank(left, right), LowRank(added + left @ (right @ added), row)], rtol=rtol)
+
+
 def _ridge(rows: Tensor, lamb: float) -> Tensor:
     """``F (lam I + F^T F)^-1``, equal to ``(lam I + F F^T)^-1 F``: the smaller of two systems."""
     count, width = rows.shape
     few = count <= width
     gram = rows @ rows.T if few else rows.T @ rows
     system = gram + lamb * torch.eye(len(gram), dtype=rows.dtype)
-    triangle, failed = torch.linalg.cholesky_ex(system)
+    triangle = _cholesky(system, lamb)
+    if few:
+        return torch.cholesky_solve(rows, triangle)
+    return torch.cholesky_solve(rows.T, triangle).T
+
+
+def _cholesky(system: Tensor, lamb: float) -> Tensor:
+    factor, failed = torch.linalg.cholesky_ex(system)
     if failed:
         raise MethodError(
             f"the text map cannot be solved with lamb {lamb:g}: the system is not positive "
             "definite in float64. Try a larger lamb."
         )
-    if few:
-        return torch.cholesky_solve(rows, triangle)
-    return torch.cholesky_solve(rows.T, triangle).T
+    triangle: Tensor = factor
+    return triangle
 
 
 def _float64(rows: Tensor) -> Tensor:

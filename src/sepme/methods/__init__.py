@@ -9,10 +9,13 @@ METHODS: Registry[type[Method]] = Registry(
     {
         "adavd": "sepme.methods.adavd:AdaVD",
         "esd": "sepme.methods.esd:ESD",
+        "oce": "sepme.methods.oce:OCE",
+        "rece": "sepme.methods.rece:RECE",
         "semantic-surgery": "sepme.methods.semantic_surgery:SemanticSurgery",
         "sepme": "sepme.methods.sepme:SepME",
         "sepme-free": "sepme.methods.sepme_free:SepMEFree",
         "sepme-joint": "sepme.methods.sepme_joint:SepMEJoint",
+        "speed": "sepme.methods.speed:SPEED",
         "spm": "sepme.methods.spm:SPM",
         "uce": "sepme.methods.uce:UCE",
     },

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -12,14 +11,13 @@ from torch import Tensor
 from sepme.core.backend import Backend
 from sepme.core.concept import Concept
 from sepme.core.method import from_paper
-from sepme.core.shift import ConceptShift
 from sepme.core.value_guard import ValueGuard
-from sepme.methods._joint import Joint
-from sepme.methods._tokens import last_token
+from sepme.methods._rows import last_token
+from sepme.methods._together import Solution, Together
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaVD(Joint):
+class AdaVD(Together):
     """Project the concept's value out of the values of cross-attention, while the model runs.
 
     Every token's value ``v`` becomes ``v - delta P v``, with ``P`` the projection on the span of
@@ -56,9 +54,9 @@ class AdaVD(Joint):
     ceiling: float = from_paper(2.0, above=0, most=2)
     target_modules: str = from_paper(r".*\.attn2\.to_v")
 
-    def _together(
-        self, model: Backend, concepts: Sequence[Concept], others: Sequence[Concept], seed: int
-    ) -> ConceptShift:
+    def _solve(
+        self, model: Backend, concepts: tuple[Concept, ...], others: tuple[Concept, ...], seed: int
+    ) -> Solution:
         prompts = [prompt for concept in concepts for prompt in concept.prompts]
         rows = torch.stack([_subject(model, prompt) for prompt in prompts])
         strangers = model.encode([prompt for other in others for prompt in other.prompts])
@@ -67,15 +65,7 @@ class AdaVD(Joint):
         targets = {site: rows @ weight.float().cpu().T for site, weight in sites.items()}
         left = strangers[:, 1:].flatten(0, 1).float().cpu()
         nearest = max(_likeness(left @ w.float().cpu().T, targets[s]) for s, w in sites.items())
-        return ConceptShift(
-            concepts=tuple(concepts),
-            payload=ValueGuard(gate, targets),
-            decoupled_from=(),
-            separable=self.separable,
-            provenance=self.provenance(
-                model, seed=seed, fit={"targets": len(prompts), "nearest": nearest}
-            ),
-        )
+        return Solution(ValueGuard(gate, targets), {"targets": len(prompts), "nearest": nearest})
 
 
 def _subject(model: Backend, prompt: str) -> Tensor:

@@ -12,16 +12,15 @@ from torch import Tensor
 from sepme.core.backend import Backend
 from sepme.core.concept import Concept
 from sepme.core.method import from_paper
-from sepme.core.shift import ConceptShift
 from sepme.core.surgery_guard import JOINED, SurgeryGuard
-from sepme.methods._joint import Joint
+from sepme.methods._together import Solution, Together
 
 _SURE = 1e-3
 """Presence below 1/2 by this much stays so whatever the batch does to the last bits."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SemanticSurgery(Joint):
+class SemanticSurgery(Together):
     """Subtract the concepts a prompt asks for from its text embedding, while the model runs.
 
     Concept ``k`` is present in a prompt with ``a_k = sigmoid((s_k + beta) / gamma)``, ``s_k`` the
@@ -53,9 +52,9 @@ class SemanticSurgery(Joint):
     beta: float = from_paper(-0.06, least=-1, most=1)
     gamma: float = from_paper(0.02, above=0)
 
-    def _together(
-        self, model: Backend, concepts: Sequence[Concept], others: Sequence[Concept], seed: int
-    ) -> ConceptShift:
+    def _solve(
+        self, model: Backend, concepts: tuple[Concept, ...], others: tuple[Concept, ...], seed: int
+    ) -> Solution:
         names = [concept.prompts[0] for concept in concepts]
         guard = SurgeryGuard(
             blank=_rows(model, [""]),
@@ -68,13 +67,8 @@ class SemanticSurgery(Joint):
         facts = {"own": float(min(own)), "others": max(most.values())}
         alone = (other.name for other in others if most[other] < 1 / 2 - _SURE)
         moved = {other.name for other in others if most[other] >= 1 / 2 - _SURE}
-        return ConceptShift(
-            concepts=tuple(concepts),
-            payload=guard,
-            decoupled_from=tuple(name for name in alone if name not in moved),
-            separable=self.separable,
-            provenance=self.provenance(model, seed=seed, fit=facts),
-        )
+        spared = tuple(name for name in alone if name not in moved)
+        return Solution(guard, facts, spared)
 
 
 def _joins(names: Sequence[str]) -> list[str]:

@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors import safe_open
 
+from sepme.cli.exporting import _ARCHITECTURES, _text_width
+from sepme.core.factor_shift import FactorShift
 from tests.unit.cli.conftest import Cli
 
 
@@ -71,3 +74,13 @@ def test_a_text_map_is_exported_with_the_weights_of_its_model(
     with safe_open(out, framework="pt") as file:
         names = list(file.keys())
         assert len([name for name in names if name.endswith("lora_up.weight")]) == 8
+
+
+@pytest.mark.parametrize(("width", "architecture"), [(768, "sd1"), (1024, "sd2"), (2048, "sdxl")])
+def test_factors_tell_the_family_by_their_text_sites(width: int, architecture: str) -> None:
+    left = {"a.attn2.to_v": torch.ones(2, 1), "a.ff.net.2": torch.ones(2, 1)}
+    right = {"a.attn2.to_v": torch.ones(1, width), "a.ff.net.2": torch.ones(1, 1024)}
+    assert _text_width(FactorShift(left, right)) == width
+    assert _ARCHITECTURES.get(width, "sd1") == architecture
+    other = FactorShift({"b": torch.ones(2, 1)}, {"b": torch.ones(1, 1024)})
+    assert _text_width(other) == 0  # inverse check: it reads no text

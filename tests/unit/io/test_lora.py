@@ -9,7 +9,14 @@ from safetensors import safe_open
 
 from sepme.errors import BaseMismatch, LedgerError, MethodError, ShiftFileError
 from sepme.io.lora import lora_metadata, lora_state_dict, needs_base, save_lora
-from tests.shifts import SITES, make_base, make_dense_shift, make_shift, make_text_shift
+from tests.shifts import (
+    SITES,
+    make_base,
+    make_dense_shift,
+    make_factor_shift,
+    make_shift,
+    make_text_shift,
+)
 
 FIRST, *REST = SITES
 SHIFTS = [
@@ -71,6 +78,20 @@ def test_zero_shift_has_rank_one() -> None:
 def test_nothing_to_export() -> None:
     with pytest.raises(LedgerError, match="nothing to export"):
         lora_state_dict([])
+
+
+@pytest.mark.parametrize("others", [[], SHIFTS])
+def test_factors_of_each_site_go_into_a_lora_without_the_base(others: list) -> None:
+    shift = make_factor_shift("f")
+    shifts = [(shift, 0.5), *others]
+    assert not needs_base(shifts)
+    tensors = lora_state_dict(shifts, names="peft")
+    for site in SITES:
+        left, right = (tensors[f"unet.{site}.lora_{part}.weight"].double() for part in "BA")
+        live = [(s, size) for s, size in shifts if site in s.payload.sites]
+        expected = sum(size * s.payload.delta(site, make_base()[site]) for s, size in live)
+        assert torch.allclose(left @ right, expected, atol=1e-6 * float(expected.norm()))
+        assert not torch.allclose(left @ right, 2 * expected, rtol=1e-3)  # inverse check
 
 
 @pytest.mark.parametrize("others", [[], SHIFTS])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sepme.errors import ShiftFileError
 from sepme.io import atomic
 from sepme.io.shift_file import load_shift, save_shift, shift_bytes
-from tests.shifts import make_dense_shift, make_shift, make_text_shift
+from tests.shifts import make_dense_shift, make_factor_shift, make_shift, make_text_shift
 
 SHIFT = make_shift("a", "b", separable=False)
 CONTENT = shift_bytes(SHIFT)
@@ -86,6 +86,31 @@ def test_a_text_map_round_trips(tmp_path: Path) -> None:
 )
 def test_hostile_text_map(tmp_path: Path, gone: str, tensors: dict[str, torch.Tensor]) -> None:
     shift = make_text_shift("a")
+    kept = {name: t for name, t in shift.payload.tensors().items() if name != gone}
+    metadata = metadata_of(shift_bytes(shift))
+    refused(tmp_path / "x", safetensors.torch.save({**kept, **tensors}, metadata=metadata))
+
+
+def test_factors_of_each_site_round_trip(tmp_path: Path) -> None:
+    shift = make_factor_shift("a")
+    save_shift(shift, tmp_path / "x.safetensors")
+    assert load_shift(tmp_path / "x.safetensors") == shift
+    assert metadata_of(shift_bytes(shift))["sepme.payload"] == '"factor"'
+
+
+@pytest.mark.parametrize(
+    ("gone", "tensors"),
+    [
+        ("left.up.1.attn2.to_k", {}),
+        ("right.up.1.attn2.to_k", {}),
+        ("right.up.1.attn2.to_k", {"right.up.2.attn2.to_k": torch.zeros(3, 12)}),
+        ("right.up.1.attn2.to_k", {"right.up.1.attn2.to_k": torch.zeros(2, 12)}),
+        ("right.up.1.attn2.to_k", {"right.up.1.attn2.to_k": torch.full((3, 12), float("nan"))}),
+        ("left.up.1.attn2.to_k", {"factors.up.1.attn2.to_k": torch.zeros(7, 3)}),
+    ],
+)
+def test_hostile_factors(tmp_path: Path, gone: str, tensors: dict[str, torch.Tensor]) -> None:
+    shift = make_factor_shift("a")
     kept = {name: t for name, t in shift.payload.tensors().items() if name != gone}
     metadata = metadata_of(shift_bytes(shift))
     refused(tmp_path / "x", safetensors.torch.save({**kept, **tensors}, metadata=metadata))

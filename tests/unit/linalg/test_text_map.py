@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sepme.errors import MethodError
 from sepme.linalg.low_rank import LowRank
-from sepme.linalg.text_map import text_map
+from sepme.linalg.text_map import adversarial_rows, chained, text_gram, text_map
 
 D_TEXT = 48
 WIDTHS = (16, 40, 112)
@@ -117,3 +117,37 @@ def test_a_system_that_cannot_be_solved() -> None:
     twice = torch.ones(2, D_TEXT)
     with pytest.raises(MethodError, match="larger lamb"):
         text_map(twice, 2 * twice, rows(0, 3), lamb=1e-300)
+
+
+def test_gram_is_the_sum_over_weights() -> None:
+    weights = [torch.randn(width, D_TEXT) for width in WIDTHS]
+    row = rows(1, 1)[0]
+    expected = sum((weight.double() @ row).square().sum() for weight in weights)
+    assert torch.isclose(row @ text_gram(weights) @ row, expected)
+    assert not torch.isclose(row @ text_gram(weights[1:]) @ row, expected)  # inverse check
+
+
+@pytest.mark.parametrize("lamb", [1e-3, 1.0])
+def test_adversaries_agree_with_the_sum_over_weights(lamb: float) -> None:
+    weights = [torch.randn(width, D_TEXT, dtype=torch.float64) for width in WIDTHS]
+    found, words = text_map(rows(5, 1), rows(5, 2), rows(9, 3), **SCALES), rows(4, 4)
+    edits = [edited(weight, found) for weight in weights]
+    inner = lamb * torch.eye(D_TEXT, dtype=torch.float64) + sum(w.T @ w for w in edits)
+    outer = sum(new.T @ old for new, old in zip(edits, weights, strict=True))
+    expected = words @ (torch.linalg.inv(inner) @ outer).T
+    rowwise = adversarial_rows(words, text_gram(weights), found, lamb=lamb)
+    assert (rowwise - expected).abs().max() < 1e-10 * expected.abs().max()
+    other = adversarial_rows(words, text_gram(weights), found, lamb=2 * lamb)
+    assert (other - expected).abs().max() > 1e-6  # inverse check
+
+
+def test_chained_edits_are_one_edit() -> None:
+    first = text_map(rows(5, 1), rows(5, 2), rows(9, 3), **SCALES)
+    then = text_map(rows(3, 4), rows(3, 5), rows(9, 3), **SCALES)
+    weight = torch.randn(7, D_TEXT, dtype=torch.float64)
+    expected = edited(edited(weight, first), then)
+    both = chained(first, then)
+    assert len(both.right) == 8
+    assert (edited(weight, both) - expected).abs().max() < 1e-10
+    turned = edited(weight, chained(then, first))
+    assert (turned - expected).abs().max() > 1e-3  # inverse check: the order counts

@@ -10,7 +10,8 @@ from torch import Tensor
 import sepme
 from sepme.core.concept import BLANK, Concept
 from sepme.errors import BackendError, Interference, MethodError, NotSeparable, SpecError
-from sepme.methods.uce import UCE, _last_token
+from sepme.methods._rows import all_rows, last_token, pairs
+from sepme.methods.uce import UCE
 from tests.tiny import TINY_CONCEPTS, TOKENS
 
 TARGET, OTHER, THIRD = TINY_CONCEPTS[:3]
@@ -34,7 +35,7 @@ def last_by_tokenizer(model: sepme.ErasedPipeline, prompt: str) -> int:
     ("key", "bad"),
     [
         ("erase_scale", 0), ("erase_scale", math.nan), ("preserve_scale", -0.1), ("lamb", 0),
-        ("lamb", "0.5"), ("rows", "first"), ("target_modules", 3),
+        ("lamb", "0.5"), ("rows", "first"), ("prompts", "more"), ("target_modules", 3),
     ],
 )  # fmt: skip
 def test_values_out_of_range(key: str, bad: object) -> None:
@@ -70,15 +71,15 @@ def test_last_token_is_the_tokenizers(
 ) -> None:
     model = request.getfixturevalue(f"{name}_model")
     expected = [last_by_tokenizer(model, prompt) for prompt in prompts]
-    assert [_last_token(model, prompt) for prompt in prompts] == expected
+    assert [last_token(model, prompt) for prompt in prompts] == expected
     assert len(set(expected)) > 2  # inverse check: it is not a constant
-    assert _last_token(model, "") == _last_token(model, " ") == 1
+    assert last_token(model, "") == last_token(model, " ") == 1
 
 
 def test_an_encoder_that_looks_ahead_is_refused() -> None:
     model = Mock(encode=lambda prompts: torch.randn(len(prompts), 6, 4))
     with pytest.raises(MethodError, match="causal"):
-        _last_token(model, "cat")
+        last_token(model, "cat")
 
 
 def expected_pairs(model: sepme.ErasedPipeline, prompt: str, anchor: str) -> tuple[Tensor, Tensor]:
@@ -109,6 +110,54 @@ def test_every_site_gets_the_closed_form(tiny_model: sepme.ErasedPipeline, ancho
         assert not torch.allclose(live[site], weight, atol=1e-4)  # inverse check
     fit = shift.provenance.fit
     assert (fit["rows"], fit["retained"]) == (len(targets), len(kept))
+
+
+@pytest.mark.parametrize("choice", ["to-end", "last"])
+def test_the_map_agrees_with_the_closed_form_of_each_site(
+    tiny_model: sepme.ErasedPipeline, choice: str
+) -> None:
+    method = UCE(rows=choice, erase_scale=0.7, preserve_scale=0.3, lamb=0.2).resolve()
+    moved = pairs(tiny_model, [TARGET, THIRD], choice)
+    kept = all_rows(tiny_model, [BLANK, OTHER])
+    found = method._map(moved, kept)
+    for weight in tiny_model.sites().values():
+        wide = weight.double()
+        left, right = 0.2 * wide, 0.2 * torch.eye(wide.shape[1]).double()
+        for c, goal in zip(*moved, strict=True):
+            left = left + 0.7 * torch.outer(wide @ goal, c)
+            right = right + 0.7 * torch.outer(c, c)
+        for r in kept:
+            left = left + 0.3 * torch.outer(wide @ r, r)
+            right = right + 0.3 * torch.outer(r, r)
+        expected = left @ torch.linalg.inv(right)
+        edited = wide + wide @ found.dense()
+        assert (edited - expected).abs().max() < 1e-10
+        assert (wide - expected).abs().max() > 1e-3  # inverse check
+
+
+def test_templates_of_its_kind_expand_a_concept(tiny_model: sepme.ErasedPipeline) -> None:
+    for kind, anchor in (("style", ""), ("object", "o"), ("watermark", "o")):
+        concept = Concept("owl", ("owl", "elk"), anchor, kind)
+        own, more = (pairs(tiny_model, [concept], "last", w) for w in ("own", "expanded"))
+        assert (len(own.targets), len(more.targets)) == (2, 7)
+        assert torch.equal(more.targets[:2], own.targets)
+        blank = rows(tiny_model, "")[0, 1]
+        kept = [bool(torch.equal(row, blank)) for row in more.anchors]
+        assert kept == [anchor == ""] * 7
+    shifts = [UCE(prompts=p).fit(tiny_model, TARGET) for p in ("own", "expanded")]
+    assert shifts[1].provenance.fit["rows"] > shifts[0].provenance.fit["rows"]
+    assert shifts[0] != shifts[1]
+
+
+def test_templates_end_with_the_concept_and_are_no_demo_ones() -> None:
+    from sepme.demo.templates import TEMPLATES
+    from sepme.methods._rows import _OTHER, _TEMPLATES
+
+    ours = [form for forms in (*_TEMPLATES.values(), _OTHER) for form in forms]
+    assert all(form.endswith(" {}") and form.count("{}") == 1 for form in ours)
+    heldout = {t.format(object="{}", style="{}") for s in TEMPLATES["heldout"].values() for t in s}
+    assert not heldout & set(ours)
+    assert "a painting by {}" in heldout  # inverse check: the comparison can find one
 
 
 def test_anchors_differ(tiny_model: sepme.ErasedPipeline) -> None:

@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from sepme.core.backend import Backend
 from sepme.core.concept import Concept
 from sepme.core.listing import apart, listed
 from sepme.core.method import Method
+from sepme.core.payload import Payload
+from sepme.core.record import Scalar
 from sepme.core.shift import ConceptShift
 
 
+class Solution(NamedTuple):
+    """What a solve gives.
+
+    Attributes:
+        payload: The change.
+        facts: What is to be told of it.
+        decoupled_from: Names of the concepts whose listed prompts it provably leaves alone.
+    """
+
+    payload: Payload
+    facts: Mapping[str, Scalar]
+    decoupled_from: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
-class Joint(Method):
-    """Gives one shift for all concepts, the same whatever order they come in."""
+class Together(Method):
+    """Solves for several concepts at once: two solutions are not the sum of one for both."""
 
     separable: ClassVar[bool] = False
     together: ClassVar[bool] = True
@@ -24,23 +40,22 @@ class Joint(Method):
     def fit(
         self, model: Backend, concept: Concept, *, retain: Sequence[Concept] = (), seed: int = 0
     ) -> ConceptShift:
-        """Find the shift that makes the model forget one concept.
+        """Solve for the shift that makes the model forget one concept.
 
         Args:
             model: The model.
             concept: What to erase.
             retain: What to leave alone as far as possible, besides ``model.known``.
-            seed: Only recorded: nothing is random.
+            seed: Seed of everything random, if anything is.
 
         Returns:
-            The shift.
+            The shift; its ``provenance.fit`` tells what the method's page lists.
 
         Raises:
             NotSeparable: If the concept is to be left alone too.
             MethodError: If the concept cannot be erased this way.
         """
-        chosen = self.resolve(model.presets.get(self.name))
-        return chosen._together(model, (concept,), listed(model, concept, retain), seed)
+        return self._shift(model, (concept,), listed(model, concept, retain), seed)
 
     def fit_many(
         self,
@@ -50,13 +65,13 @@ class Joint(Method):
         retain: Sequence[Concept] = (),
         seed: int = 0,
     ) -> tuple[ConceptShift, ...]:
-        """Find one shift for all concepts; they can be restored together only.
+        """Solve for all concepts at once; they can be restored together only.
 
         Args:
             model: The model.
             concepts: What to erase.
             retain: What to leave alone as far as possible, besides ``model.known``.
-            seed: Only recorded: nothing is random.
+            seed: Seed of everything random, if anything is.
 
         Returns:
             One shift that names all concepts; none for no concepts.
@@ -70,12 +85,25 @@ class Joint(Method):
         others = dict.fromkeys(o for c, alone in everything for o in listed(model, c, alone))
         names = {concept.name for concept in concepts}
         left = tuple(other for other in others if other.name not in names)
-        ordered = tuple(sorted(concepts, key=lambda concept: concept.name))
-        chosen = self.resolve(model.presets.get(self.name))
-        return (chosen._together(model, ordered, left, seed),)
+        return (self._shift(model, concepts, left, seed),)
 
-    @abstractmethod
-    def _together(
+    def _shift(
         self, model: Backend, concepts: Sequence[Concept], others: Sequence[Concept], seed: int
     ) -> ConceptShift:
-        """The shift of some concepts in name order, with every hyper-parameter chosen."""
+        """The shift of several concepts; the same whatever order they come in."""
+        chosen = self.resolve(model.presets.get(self.name))
+        ordered = tuple(sorted(concepts, key=lambda concept: concept.name))
+        found = chosen._solve(model, ordered, tuple(others), seed)
+        return ConceptShift(
+            concepts=ordered,
+            payload=found.payload,
+            decoupled_from=found.decoupled_from,
+            separable=self.separable,
+            provenance=chosen.provenance(model, seed=seed, fit=found.facts),
+        )
+
+    @abstractmethod
+    def _solve(
+        self, model: Backend, concepts: tuple[Concept, ...], others: tuple[Concept, ...], seed: int
+    ) -> Solution:
+        """The change, with every hyper-parameter chosen, for concepts in name order."""
