@@ -1,168 +1,182 @@
-"""Find the demo preset of SepME: a small sweep, judged on ``train`` templates only.
+"""Find a method's demo preset: every setting of a grid, judged on ``train`` templates only.
 
-Run ``python benchmarks/sweep.py``; about 20 minutes on two cores. It writes
-``docs/experiments/sweep.json``, one row per setting and target, and prints the best settings.
+``python benchmarks/sweep.py METHOD [--grid FILE]`` reads ``benchmarks/grids/METHOD.yaml``, a list
+of settings that go over the present preset. With each of them it erases every concept of
+``--alone``, and jointly the styles and the objects of ``--together``, and it writes
+``docs/experiments/sweeps/METHOD.json``. What was fitted and drawn before is not made again. Nothing
+is restored, and no held-out template is looked at.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
-import time
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+import yaml
+
 import sepme
-from sepme.core.concept import Concept
-from sepme.errors import MethodError
+from sepme import bench
+from sepme.errors import SepmeError
+from sepme.methods import METHODS
 
-OUT = Path(__file__).parent.parent / "docs" / "experiments" / "sweep.json"
-GOALS: tuple[dict[str, Any], ...] = (
-    {"decorrelate": "batch", "threshold": -2e-3},
-    {"decorrelate": "sample", "threshold": -1e-1, "reversal": 1.0},
-    {"decorrelate": "sample", "threshold": -2.5e-1, "reversal": 1.0},
-)
-SCALES = (1e-2, 2e-2, 3e-2)
-FIXED: dict[str, Any] = {"batch_size": 4, "images": 8, "pool": 32, "max_steps": 300}
-TARGETS = ("van-gogh", "hokusai", "fluent", "bazille")
-TOLERATED = 0.03
-"""Most that what is kept may lose, in shares of its images."""
+GRIDS = Path(__file__).parent / "grids"
+OUT = Path(__file__).parent.parent / "docs" / "experiments" / "sweeps"
+ALONE = ("van-gogh", "church")
+TOGETHER = ("van-gogh", "hokusai", "fluent", "church", "cat", "guitar")
 SPLIT = "train"
-KEPT = ("retained_style", "retained_object")
+TOLERATED = 0.03
+RULE = (
+    "Settings with a failed fit come last. First those whose kept accuracies (same domain, other "
+    "domain, and what is drawn with an erased concept; each pooled over all tasks) all lose at "
+    f"most {100 * TOLERATED:.0f} points of the original's, the others by their largest loss; then "
+    "the lower mean of the erased accuracies on own prompts and on train templates; then the "
+    "smaller drift of kept images (feature distance)."
+)
+ERASED = ("erased, literal", f"erased, {SPLIT}")
+FIGURES: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
+    ERASED[0]: ("erased_accuracy", "original_accuracy", {"split": "literal"}),
+    ERASED[1]: ("erased_accuracy", "original_accuracy", {"split": SPLIT, "role": "erased"}),
+    "kept, same domain": ("retained_accuracy", "original_accuracy", {"role": "same domain"}),
+    "kept, other domain": ("retained_accuracy", "original_accuracy", {"role": "other domain"}),
+    "drawn with it": ("cross_domain_accuracy", "original_cross_domain_accuracy", {}),
+}
+"""Name to metric, the original's metric, and columns of both."""
+
+Record = dict[str, Any]
+Rows = Sequence[Mapping[str, Any]]
 
 
-@dataclass(frozen=True)
-class Asked:
-    """A prompt with its labels and seed."""
-
-    prompt: str
-    style: str | None
-    object: str | None
-    seed: int
+def settings(path: Path) -> list[Record]:
+    """The settings of a grid."""
+    found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise SystemExit(f"{path} must be a list of settings, each a mapping.")
+    return found
 
 
-class Judge:
-    """Draws the same prompts and seeds for every setting and counts what the detector sees."""
-
-    def __init__(self, model: sepme.ErasedPipeline, images: int) -> None:
-        self.model, self.images = model, images
-
-    def asked(self, target: Concept) -> dict[str, list[Asked]]:
-        """Prompts of the target, on their own and with objects, and of everything else."""
-        triples = sepme.demo.labelled_prompts(SPLIT)
-        mine = [t for t in triples if t[1] == target.name][: self.images]
-        rest = [t for t in triples if t[1] != target.name][: 3 * self.images]
-        alone = [(target.prompts[0], target.name, None)] * (self.images // 2)
-        groups = {"literal": alone, "target": mine, "retained": rest}
-        return {
-            name: [Asked(*triple, 900_000 + i) for i, triple in enumerate(group)]
-            for name, group in groups.items()
-        }
-
-    def rates(self, groups: dict[str, list[Asked]]) -> dict[str, float]:
-        """Style and object accuracy of every group with the live weights."""
-        found = {}
-        for name, asked in groups.items():
-            prompts, seeds = [a.prompt for a in asked], [a.seed for a in asked]
-            seen = self.model.detector(self.model.generate(prompts, seeds=seeds))
-            for head in ("style", "object"):
-                hits = [
-                    label == getattr(a, head)
-                    for label, a in zip(seen[head], asked, strict=True)
-                    if getattr(a, head) is not None
-                ]
-                if hits:
-                    found[f"{name}_{head}"] = sum(hits) / len(hits)
-        return found
+def tried(setting: Record, model: sepme.ErasedPipeline, options: argparse.Namespace) -> Record:
+    """Every figure of a setting, or why there are none."""
+    shared = {
+        "methods": (options.method,),
+        "hyperparameters": setting,
+        "templates": SPLIT,
+        "restores": False,
+        "least": options.least,
+        "seed": options.seed,
+    }
+    rows: list[Mapping[str, Any]] = []
+    try:
+        for kind, names in (("one", options.alone), ("joint", options.together)):
+            if names:
+                found = bench.run(
+                    "methods", model=model, cache=options.cache, progress=False,
+                    concepts=tuple(names), tasks=(kind,), **shared,
+                )  # fmt: skip
+                rows += [row for row in found.rows if row["task"] == kind]
+    except SepmeError as error:
+        return {"setting": setting, "error": str(error)}
+    if failed := [row for row in rows if row["metric"] == "fit_failed"]:
+        return {"setting": setting, "error": f"{failed[0]['concepts']}: {failed[0]['reason']}"}
+    return {"setting": setting, **judged(rows)}
 
 
-def settings() -> Iterator[dict[str, Any]]:
-    """Every scale with every goal."""
-    for scale, goal in itertools.product(SCALES, GOALS):
-        yield {"basis": "null-space", "scale": scale, **goal}
+def judged(rows: Rows) -> Record:
+    """Figures pooled over tasks, and what the rule looks at."""
+    figures = {name: pooled(rows, *wanted) for name, wanted in FIGURES.items()}
+    lost = {n: f["original"] - f["value"] for n, f in figures.items() if n not in ERASED}
+    return {
+        "figures": figures,
+        "loss": max(lost.values()),
+        "erased": sum(figures[name]["value"] for name in ERASED) / len(ERASED),
+        "drift": median(row["value"] for row in rows if row["metric"] == "drift_features"),
+        "seconds_per_fit": {
+            row["concepts"]: round(row["value"], 2) for row in rows if row["metric"] == "seconds"
+        },
+    }
 
 
-def sweep(model: sepme.ErasedPipeline, images: int, seed: int) -> list[dict[str, Any]]:
-    """Fit and judge every setting on every target, with nothing retained by the fit."""
-    judge = Judge(model, images)
-    rows = []
-    taught = {c.name: c for c in sepme.demo.concepts()}
-    for name in TARGETS:
-        groups = judge.asked(taught[name])
-        original = judge.rates(groups)
-        for setting in settings():
-            started = time.perf_counter()
-            try:
-                shift = sepme.SepME(**FIXED, **setting).fit(model, taught[name], seed=seed)
-            except MethodError as error:
-                rows.append({"target": name, **setting, "error": str(error)})
-                continue
-            seconds = time.perf_counter() - started
-            model.erase(shift)
-            row = {"target": name, **setting, **judge.rates(groups), "seconds": seconds}
-            model.restore(name)
-            row |= {f"original_{key}": value for key, value in original.items()}
-            row |= {key: shift.provenance.fit[key] for key in ("steps", "stopped", "momentum")}
-            rows.append(row)
-            print(json.dumps(row), flush=True)
-    return rows
+def pooled(rows: Rows, metric: str, original: str, at: Mapping[str, str]) -> Record:
+    """A rate over all tasks beside the original's."""
+    wanted = [row for row in rows if at.items() <= row.items()]
+    now, before = ([row for row in wanted if row["metric"] == name] for name in (metric, original))
+    n = sum(row["n"] for row in now)
+    hits, originals = (sum(row["value"] * row["n"] for row in part) for part in (now, before))
+    return {"value": hits / n, "original": originals / n, "n": n}
 
 
-def merit(rows: Sequence[dict[str, Any]], out_of_reach: Collection[str]) -> tuple[bool, float]:
-    """What a setting is worth.
-
-    First whether styles and objects nobody erased lose at most `TOLERATED`, whatever the target;
-    then how little is left of the target that it forgets worst, targets out of reach left out.
-    """
-    if any("error" in row for row in rows):
-        return False, float("-inf")
-    lost = [row[f"original_{key}"] - row[key] for row in rows for key in KEPT]
-    left = [left_of(row) for row in rows if row["target"] not in out_of_reach]
-    return max(lost) <= TOLERATED, -max(left, default=0.0)
+def order(record: Record) -> tuple[bool, float, float, float]:
+    """What the rule sorts by, best first."""
+    if "error" in record:
+        return True, math.inf, math.inf, math.inf
+    over = record["loss"] if record["loss"] > TOLERATED else 0.0
+    return False, over, record["erased"], record["drift"]
 
 
-def left_of(row: dict[str, Any]) -> float:
-    """How much of its target a setting leaves, on literal prompts and on templates, 0 to 2."""
-    return float(row["literal_style"] + row["target_style"])
-
-
-def unreached(rows: Sequence[dict[str, Any]]) -> set[str]:
-    """Targets that no setting forgets by half."""
-    best = {name: min(left_of(r) for r in rows if r["target"] == name) for name in TARGETS}
-    return {name for name, left in best.items() if left > 1}
+def line(record: Record) -> str:
+    """A setting and its figures in one line."""
+    shown = json.dumps(record["setting"])
+    if "error" in record:
+        return f"failed: {record['error']}  {shown}"
+    rates = [f"{100 * figure['value']:3.0f}" for figure in record["figures"].values()]
+    seconds = "/".join(f"{second:.1f}" for second in record["seconds_per_fit"].values())
+    return f"{' '.join(rates)}  drift {record['drift']:.3f}  {seconds} s  {shown}"
 
 
 def main() -> None:
-    """Sweep, write every row, print the five best settings."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--images", type=int, default=24, help="images per group")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    rows = sweep(sepme.load("demo"), options.images, options.seed)
-    never = unreached(rows)
-    ranked = sorted(
-        (
-            (merit([r for r in rows if setting.items() <= r.items()], never), setting)
-            for setting in settings()
-        ),
-        key=lambda pair: pair[0],
-        reverse=True,
-    )
-    OUT.parent.mkdir(parents=True, exist_ok=True)
-    best = [{"kept": kept, "merit": score, **setting} for (kept, score), setting in ranked]
-    record = {
-        "command": "python benchmarks/sweep.py",
-        **vars(options),
-        "out_of_reach": sorted(never),
+    """Sweep, write every setting, print a line for each and the best."""
+    options = parsed()
+    grid = settings(options.grid or GRIDS / f"{options.method}.yaml")
+    model = sepme.load("demo")
+    print(f"per cent: {', '.join(FIGURES)}", flush=True)
+    records = []
+    for setting in grid:
+        records.append(tried(setting, model, options))
+        print(line(records[-1]), flush=True)
+    best = min(records, key=order)
+    preset = model.presets.get(options.method)
+    written = {
+        "command": f"python benchmarks/sweep.py {options.method}",
+        **{
+            name: getattr(options, name)
+            for name in ("method", "alone", "together", "least", "seed")
+        },
         "split": SPLIT,
-        "fixed": FIXED,
+        "rule": RULE,
+        "base": model.fingerprint,
+        "preset": dict(preset or {}),
+        "chosen": None if "error" in best else chosen(options.method, best["setting"], preset),
+        "settings": records,
     }
-    OUT.write_text(json.dumps({**record, "ranked": best, "rows": rows}, indent=1) + "\n")
-    for row in best[:5]:
-        print(row)
+    out = options.out or OUT / f"{options.method}.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(written, indent=1, allow_nan=False) + "\n")
+    print(f"chosen: {json.dumps(best['setting'])}" if written["chosen"] else "every setting failed")
+
+
+def chosen(name: str, setting: Record, preset: Mapping[str, object] | None) -> Record:
+    """The best setting, and all that it comes to with the preset and the paper's values."""
+    resolved = METHODS[name](**setting).resolve(preset)
+    return {"setting": setting, "resolved": asdict(resolved)}
+
+
+def parsed() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("method", choices=list(METHODS))
+    parser.add_argument("--grid", type=Path, help="YAML list of settings")
+    parser.add_argument("--alone", nargs="*", default=list(ALONE), help="erased one at a time")
+    parser.add_argument("--together", nargs="*", default=list(TOGETHER), help="erased jointly")
+    parser.add_argument("--least", type=int, default=8, help="images per task and figure")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cache", type=Path, help="images and fits; the user's own if not given")
+    parser.add_argument("--out", type=Path)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """Put benchmark results into the pages of ``docs/experiments``.
 
-``python benchmarks/tables.py RESULTS`` reads ``scenes-*.json``, ``ladder-*.json`` and
-``attacks-*.json``, as ``sepme bench ... --out`` writes them, into ``docs/experiments``, without the
-rows of single time steps. Without a folder it only renders what is there. Tables stand in the pages
-between ``<!-- NAME -->`` and ``<!-- end -->``.
+``python benchmarks/tables.py RESULTS`` reads ``scenes-*.json``, ``ladder-*.json``,
+``attacks-*.json`` and ``methods-*.json``, as ``sepme bench ... --out`` writes them, into
+``docs/experiments``, without the rows of single time steps. Benchmarks without a file there keep
+the rows they have; without a folder it only renders. Tables stand in the pages between
+``<!-- NAME -->`` and ``<!-- end -->``.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from sepme.report.bench_attacks import attack_table
+from sepme.report.bench_methods import methods_table
+from sepme.report.tables import Table
 
 PAGES = Path(__file__).parent.parent / "docs" / "experiments"
-BENCHMARKS = ("scenes", "ladder", "attacks")
+BENCHMARKS = ("scenes", "ladder", "attacks", "methods")
 METHODS = ("sepme", "sepme-joint", "sepme-free", "uce", "esd")
+"""The order of the lines; methods that are not named come after, by name."""
 ROLES = (
     ("forgotten", "erased_accuracy"),
     ("restored", "restored_accuracy"),
@@ -38,7 +42,12 @@ def collect(results: Path, benchmark: str) -> Runs:
     kept = [
         {**run, "rows": [row for row in run["rows"] if row.get("time") is None]} for run in runs
     ]
-    return sorted(kept, key=lambda run: METHODS.index(run["environment"]["options"]["method"]))
+    return sorted(kept, key=lambda run: place(run["rows"][0]["method"]))
+
+
+def place(method: str) -> tuple[int, str]:
+    """Where a method stands among the others."""
+    return METHODS.index(method) if method in METHODS else len(METHODS), method
 
 
 def rate(row: Row | None) -> str:
@@ -114,7 +123,21 @@ def ladder(runs: Runs, concept: str) -> str:
 def attacks(runs: Runs, concept: str) -> str:
     """Every attack on a concept erased by the first method."""
     rows = [row for row in runs[0]["rows"] if row["concepts"] == concept]
-    table = attack_table(rows, "")
+    return as_markdown(attack_table(rows, ""))
+
+
+def methods(runs: Runs, domain: str, task: str) -> str:
+    """Every method on one task: accuracies, distance, restoration and cost."""
+    rows = [
+        row for run in runs for row in run["rows"] if (row["domain"], row["task"]) == (domain, task)
+    ]
+    if not rows:
+        return "Not run."
+    return as_markdown(methods_table(sorted(rows, key=lambda row: place(row["method"]))))
+
+
+def as_markdown(table: Table) -> str:
+    """A report's table in Markdown."""
     return markdown(table.columns, [[cell.text for cell in row] for row in table.rows])
 
 
@@ -147,6 +170,8 @@ def rendered(kept: Mapping[str, Runs]) -> Iterator[tuple[str, str, str]]:
     """Page, name of the table in it, and the table."""
     for domain in ("styles", "objects"):
         yield "scenes", domain, scenes(kept["scenes"], domain)
+        for task in ("each", "joint"):
+            yield "methods", f"{domain} {task}", methods(kept["methods"], domain, task)
     for concept in ("van-gogh", "church"):
         yield "ladder", concept, ladder(kept["ladder"], concept)
         yield "attacks", concept, attacks(kept["attacks"], concept)
@@ -159,8 +184,8 @@ def main() -> None:
     parser.add_argument("results", type=Path, nargs="?", help="folder of results")
     chosen = parser.parse_args()
     for name in BENCHMARKS if chosen.results else ():
-        runs = collect(chosen.results, name)
-        (PAGES / f"{name}.json").write_text(json.dumps(runs) + "\n")
+        if runs := collect(chosen.results, name):
+            (PAGES / f"{name}.json").write_text(json.dumps(runs) + "\n")
     kept = {name: json.loads((PAGES / f"{name}.json").read_text()) for name in BENCHMARKS}
     for page, name, table in rendered(kept):
         path = PAGES / f"{page}.md"

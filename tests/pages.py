@@ -118,13 +118,42 @@ def attack_rows() -> list[dict]:
     return rows
 
 
+def method_rows() -> list[dict]:
+    rows = []
+    for method, seen in (("sepme", 8), ("uce", 1)):
+        for task in ("each", "joint"):
+            at = {"benchmark": "methods", "method": method, "task": task, "domain": "styles"}
+            at |= {"concepts": "van-gogh+hokusai+fluent", "stage": "fit"}
+            for split in ("literal", "heldout"):
+                own = at | {"split": split, "role": "erased"}
+                rows += [rate("original_accuracy", 63, **own), rate("erased_accuracy", seen, **own)]
+            for role, kept in (("same domain", 60), ("other domain", 64)):
+                own = at | {"role": role}
+                rows += [rate("original_accuracy", 64, **own)]
+                rows += [rate("retained_accuracy", kept, **own)]
+            rows += [rate("original_cross_domain_accuracy", 62, role="erased", **at)]
+            rows += [rate("cross_domain_accuracy", 61, role="erased", **at)]
+            rows += [figure("drift_psnr", float("inf"), role="retained", **at)]
+            rows += [figure("drift_features", 0.125, role="retained", **at)]
+            for stage, error in (("one restored", 31), ("all restored", 0)):
+                back = at | {"split": "literal", "stage": stage, "claimed": False}
+                by = "refit" if stage == "one restored" else "ledger"
+                rows += [figure("restore_error", error, restored_by=by, **back)]
+            rows += [figure("seconds", 1.5, **at | {"split": "none"})]
+            rows += [figure("peak_memory_mb", 600.2, upper_bound=True, **at | {"split": "none"})]
+            rows += [figure("bytes", 43_500, **at | {"split": "none"})]
+    failed = {"concepts": "cat", "task": "one", "domain": "objects", "stage": "fit"}
+    told = {"benchmark": "methods", "method": "sepme", "split": "none", "reason": "no direction"}
+    return [*rows, figure("fit_failed", 1, **failed, **told)]
+
+
 def whole_report() -> Report:
     """A report with every section."""
     states = ("original", "erased", "restored")
     colours = ("darkred", "gray", "darkred")
     images = [Image.new("RGB", (64, 64), colour) for colour in colours]
     named = dict(zip(states, images, strict=True))
-    rows = (*scene_rows(), *matrix_rows(), *ladder_rows(), *attack_rows())
+    rows = (*scene_rows(), *matrix_rows(), *ladder_rows(), *attack_rows(), *method_rows())
     pictures = {
         "“a cat by Van Gogh”, seed 7": named,
         "“a church by Hokusai”, seed 8": named,

@@ -31,6 +31,7 @@ BENCHMARKS: Registry[type[Benchmark]] = Registry(
         "attacks": "sepme.bench.attacks:Attacks",
         "efficiency": "sepme.bench.efficiency:Efficiency",
         "ladder": "sepme.bench.ladder:Ladder",
+        "methods": "sepme.bench.methods_bench:Methods",
         "scenes": "sepme.bench.scenes:Scenes",
     },
 )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
+
+import numpy as np
 
 from sepme import demo
 from sepme.bench.store import Store
@@ -14,7 +17,7 @@ from sepme.core.concept import Concept
 from sepme.core.method import Method
 from sepme.errors import SpecError, did_you_mean
 from sepme.methods import METHODS
-from sepme.metrics import median_interval, wilson
+from sepme.metrics import cluster_bootstrap, median_interval, wilson
 from sepme.pipeline import ErasedPipeline
 from sepme.report import Pictures
 from sepme.verify.cases import BATCH
@@ -88,9 +91,7 @@ class Benchmark(ABC):
         Raises:
             SpecError: If the method has no such hyper-parameter, or a value is out of range.
         """
-        kind = METHODS[self.method]
-        kind().resolve(self.hyperparameters)  # names those it does not have
-        return kind(**self.hyperparameters)
+        return built(self.method, self.hyperparameters)
 
     def row(
         self,
@@ -151,12 +152,77 @@ class Benchmark(ABC):
         middle = statistics.median(values)
         return self.row(metric, middle, len(values), median_interval(values), **columns)
 
+    def rate_of_fits(
+        self,
+        metric: str,
+        hits: Mapping[int, Sequence[bool]],
+        **columns: Any,  # noqa: ANN401
+    ) -> Row:
+        """A share of images of several fits with the interval of `cluster_bootstrap`.
+
+        Wilson's stands beside it; with one fit it is the only one.
+
+        Args:
+            metric: What it is.
+            hits: Fit to whether each of its images counts.
+            columns: As `row`.
+        """
+        row = self.rate(metric, [hit for own in hits.values() for hit in own], **columns)
+        if len(hits) < 2:
+            return row
+        low, high = cluster_bootstrap(hits)
+        return {**row, "lo": low, "hi": high, "wilson_lo": row["lo"], "wilson_hi": row["hi"]}
+
+    def median_of_fits(
+        self,
+        metric: str,
+        values: Mapping[int, Sequence[float]],
+        **columns: Any,  # noqa: ANN401
+    ) -> Row:
+        """A median over several fits, whose interval needs finite figures; else as `median`.
+
+        Args:
+            metric: What it is.
+            values: Fit to one figure each.
+            columns: As `row`.
+        """
+        everything = [value for own in values.values() for value in own]
+        row = self.median(metric, everything, **columns)
+        if len(values) < 2 or not all(map(math.isfinite, everything)):
+            return row
+        low, high = cluster_bootstrap(values, np.median)
+        return {**row, "lo": low, "hi": high}
+
     def _at_least_one(self, *options: str) -> None:
         values = [getattr(self, option) for option in options]
         if any(value < 1 for value in values):
             raise SpecError(
                 f"{' and '.join(options)} must be at least 1, got {', '.join(map(str, values))}."
             )
+
+
+def registered() -> tuple[str, ...]:
+    """Every method's registry name."""
+    return tuple(METHODS)
+
+
+def built(name: str, hyperparameters: Mapping[str, Any]) -> Method:
+    """A method, with what is not chosen to come from the model's preset.
+
+    Args:
+        name: Its registry name.
+        hyperparameters: What is chosen.
+
+    Raises:
+        SpecError: If the method has no such hyper-parameter, or a value is out of range.
+
+    Example:
+        >>> built("uce", {"lamb": 0.1}).lamb
+        0.1
+    """
+    kind = METHODS[name]
+    kind().resolve(hyperparameters)  # names those it does not have
+    return kind(**hyperparameters)
 
 
 def in_batches(images: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import ClassVar
 
 from sepme.bench.benchmark import Benchmark, Columns, Findings, taught
 from sepme.bench.fits import erased
+from sepme.bench.memory import peak_memory_mb
 from sepme.bench.store import Store
 from sepme.core.concept import Concept
 from sepme.core.shift import ConceptShift
@@ -121,13 +121,3 @@ def seconds_of(call: Callable[[], object]) -> float:
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
-
-
-def peak_memory_mb() -> float | None:
-    """Largest resident set of this process so far, in MB; None where the system does not tell."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024**2 if sys.platform == "darwin" else 1024)

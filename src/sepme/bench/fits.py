@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 
 import torch
 
-from sepme.bench.store import Store
+from sepme.bench.memory import peak_memory_mb
+from sepme.bench.store import Key, Store
 from sepme.core.concept import Concept
 from sepme.core.method import Method
 from sepme.core.shift import ConceptShift
@@ -44,6 +47,23 @@ def erased(model: ErasedPipeline, shifts: Sequence[ConceptShift]) -> Iterator[Er
             seen.restore(*seen.erased)
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a fit took when it was made.
+
+    Attributes:
+        seconds: Wall time.
+        peak_memory_mb: Largest resident set of the whole process up to its end, in MB; None where
+            the system does not tell.
+        raised: Whether nothing before it took more, so that the figure is the fit's own; else it
+            took at most that much.
+    """
+
+    seconds: float
+    peak_memory_mb: float | None
+    raised: bool
+
+
 def fitted(
     model: ErasedPipeline,
     method: Method,
@@ -66,15 +86,74 @@ def fitted(
     Returns:
         What `Method.fit_many` gives.
     """
+    found = store.shifts(_key(model, method, concepts, seed, retain))
+    if found is None:
+        found, _ = _fit(model, method, concepts, store, seed, retain)
+    return found
+
+
+def costed(
+    model: ErasedPipeline,
+    method: Method,
+    concepts: Sequence[Concept],
+    *,
+    store: Store,
+    seed: int,
+    retain: Sequence[Concept] = (),
+) -> tuple[tuple[ConceptShift, ...], Cost]:
+    """The same with what the fit took; a fit whose cost nobody kept is made again.
+
+    Args:
+        model: As `fitted`.
+        method: As `fitted`.
+        concepts: As `fitted`.
+        store: Where fits and their costs are kept.
+        seed: As `fitted`.
+        retain: As `fitted`.
+
+    Returns:
+        The shifts, and their cost when they were first fitted.
+    """
+    key = _key(model, method, concepts, seed, retain)
+    found, told = store.shifts(key), store.figures(_cost_key(key))
+    if found is None or told is None:
+        return _fit(model, method, concepts, store, seed, retain)
+    return found, Cost(**told)
+
+
+def _fit(
+    model: ErasedPipeline,
+    method: Method,
+    concepts: Sequence[Concept],
+    store: Store,
+    seed: int,
+    retain: Sequence[Concept],
+) -> tuple[tuple[ConceptShift, ...], Cost]:
+    before, start = peak_memory_mb(), time.perf_counter()
+    shifts = method.fit_many(model, concepts, retain=retain, seed=seed)
+    seconds, after = time.perf_counter() - start, peak_memory_mb()
+    cost = Cost(seconds, after, raised=after != before)
+    key = _key(model, method, concepts, seed, retain)
+    store.keep_figures(_cost_key(key), asdict(cost))
+    store.keep_shifts(key, shifts)
+    return shifts, cost
+
+
+def _key(
+    model: ErasedPipeline,
+    method: Method,
+    concepts: Sequence[Concept],
+    seed: int,
+    retain: Sequence[Concept],
+) -> Key:
     resolved = method.resolve(model.presets.get(method.name))
-    key = {
+    return {
         "provenance": resolved.provenance(model, seed=seed).to_dict(),
         "concepts": [concept.to_dict() for concept in concepts],
         "known": [concept.to_dict() for concept in (*model.known, *retain)],
         "threads": torch.get_num_threads(),
     }
-    found = store.shifts(key)
-    if found is None:
-        found = method.fit_many(model, concepts, retain=retain, seed=seed)
-        store.keep_shifts(key, found)
-    return found
+
+
+def _cost_key(key: Key) -> Key:
+    return {"cost": key}

@@ -98,6 +98,14 @@ class Gallery:
             shots += self._seen[known]
         return shots
 
+    def key_of(self, batch: Batch) -> Key:
+        """All that images of a batch depend on with the weights as they are now.
+
+        Args:
+            batch: What would be drawn.
+        """
+        return self._key(self._model.backend.live_fingerprint(), batch)
+
     def _pixels(self, weights: str, batch: Batch) -> Pixels:
         key = self._key(weights, batch)
         found = self._store.images(key)

@@ -20,7 +20,6 @@ from sepme.bench.wordings import RUNGS, WORDINGS, Triples, wordings
 from sepme.core.backend import Backend
 from sepme.core.concept import Concept
 from sepme.errors import SpecError, did_you_mean
-from sepme.metrics import cluster_bootstrap
 from sepme.pipeline import ErasedPipeline
 from sepme.verify.cases import Case, labelled, numbered
 from sepme.verify.evidence import Row
@@ -207,11 +206,7 @@ class Ladder(Benchmark):
         if gold:
             yield self.rate(_GOLD.get(metric, "gold_accuracy"), gold, **columns)
         by_fit = {look.fit: _hits(look.after, head) for look in looks}
-        row = self.rate(metric, [hit for hits in by_fit.values() for hit in hits], **columns)
-        if self.fits > 1:
-            low, high = cluster_bootstrap(by_fit)
-            row = {**row, "lo": low, "hi": high, "wilson_lo": row["lo"], "wilson_hi": row["hi"]}
-        yield row
+        yield self.rate_of_fits(metric, by_fit, **columns)
 
 
 def by_distance(model: Backend, concept: Concept, others: Sequence[Concept]) -> tuple[Concept, ...]:

@@ -22,11 +22,18 @@ _PLACES = ("scene", "stage", "level", "rung", "concept_i", "attack", "party")
 
 Name = Annotated[
     str,
-    typer.Argument(metavar="BENCHMARK", help="algebra, attacks, efficiency, ladder or scenes."),
+    typer.Argument(
+        metavar="BENCHMARK", help="algebra, attacks, efficiency, ladder, methods or scenes."
+    ),
 ]
 Method = Annotated[
-    str | None,
-    typer.Option("--method", metavar="NAME", help="See `sepme methods`.", show_default="sepme"),
+    list[str] | None,
+    typer.Option(
+        "--method",
+        metavar="NAME",
+        help="See `sepme methods`; methods: repeat, or all.",
+        show_default="sepme; methods: all",
+    ),
 ]
 Concept = Annotated[
     list[str] | None,
@@ -39,7 +46,7 @@ Domain = Annotated[
 Full = Annotated[bool, typer.Option("--full", help="attacks: all of them, not the cheap ones.")]
 Least = Annotated[
     int | None,
-    typer.Option("--least", metavar="N", help="algebra, ladder, scenes: images of a figure."),
+    typer.Option("--least", metavar="N", help="All but attacks, efficiency: images of a figure."),
 ]
 Seed = Annotated[
     int | None, typer.Option("--seed", metavar="N", help="Of fits and images.", show_default="0")
@@ -86,7 +93,7 @@ def bench(  # noqa: PLR0913, PLR0917 (one per flag)
     that the benchmark does not have is refused.
     """
     flags = {
-        "method": method,
+        **_methods(benchmark, method or ()),
         "concepts": tuple(concept or ()) or None,
         "domain": domain,
         "full": full or None,
@@ -109,6 +116,18 @@ def bench(  # noqa: PLR0913, PLR0917 (one per flag)
     run.screen.result(found.to_dict(), *_parts(found))
     if report is not None:
         run.screen.show(f"Report: {report}")
+
+
+def _methods(benchmark: str, names: Sequence[str]) -> dict[str, Any]:
+    """One method; several where they are compared."""
+    if benchmark == "methods":
+        return {"methods": tuple(names) or None}
+    if len(names) > 1:
+        raise SpecError(
+            f"{benchmark} measures one method, got {', '.join(names)}. Compare several with "
+            "sepme bench methods."
+        )
+    return {"method": names[0] if names else None}
 
 
 def _configured(path: Path | None) -> dict[str, Any]:
@@ -140,7 +159,13 @@ def _set(text: str) -> tuple[str, Any]:
 
 def _parts(report: Report) -> Sequence[Table]:
     from sepme.bench import BENCHMARKS
+    from sepme.report.bench_methods import methods_table, parts
 
+    if report.environment["benchmark"] == "methods":
+        return [
+            table(part.columns, [[cell.text for cell in row] for row in part.rows])
+            for part in parts(methods_table(report.rows))
+        ]
     headline = BENCHMARKS[report.environment["benchmark"]].headline
     rows = [row for row in report.rows if row["metric"] in headline and row.get("time") is None]
     places = [place for place in _PLACES if any(place in row for row in rows)]

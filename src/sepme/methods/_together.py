@@ -34,7 +34,6 @@ class Solution(NamedTuple):
 class Together(Method):
     """Solves for several concepts at once: two solutions are not the sum of one for both."""
 
-    separable: ClassVar[bool] = False
     together: ClassVar[bool] = True
 
     def fit(

@@ -46,6 +46,7 @@ class AdaVD(Together):
     name: ClassVar[str] = "adavd"
     paper: ClassVar[str] = "https://arxiv.org/abs/2412.06143"
     kind: ClassVar[Literal["trained", "closed-form", "guard"]] = "guard"
+    separable: ClassVar[bool] = False
     restorable: ClassVar[str] = "all concepts of one guard together, exactly"
     cost: ClassVar[str] = "a few text encodings; a projection in every cross-attention of a run"
 

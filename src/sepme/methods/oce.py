@@ -59,6 +59,7 @@ class OCE(Together):
     name: ClassVar[str] = "oce"
     paper: ClassVar[str] = "https://arxiv.org/abs/2605.28902"
     kind: ClassVar[Literal["trained", "closed-form", "guard"]] = "closed-form"
+    separable: ClassVar[bool] = False
     restorable: ClassVar[str] = "all concepts of one solve together, exactly"
     cost: ClassVar[str] = "one singular value decomposition a site, as wide as its output"
 

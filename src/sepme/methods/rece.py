@@ -60,6 +60,7 @@ class RECE(Together):
     name: ClassVar[str] = "rece"
     paper: ClassVar[str] = "https://arxiv.org/abs/2407.12383"
     kind: ClassVar[Literal["trained", "closed-form", "guard"]] = "closed-form"
+    separable: ClassVar[bool] = False
     restorable: ClassVar[str] = "all concepts of one solve together, exactly"
     cost: ClassVar[str] = "two linear systems a round, as wide as the text embedding, no image"
 

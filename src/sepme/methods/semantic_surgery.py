@@ -46,6 +46,7 @@ class SemanticSurgery(Together):
     name: ClassVar[str] = "semantic-surgery"
     paper: ClassVar[str] = "https://arxiv.org/abs/2510.22851"
     kind: ClassVar[Literal["trained", "closed-form", "guard"]] = "guard"
+    separable: ClassVar[bool] = False
     restorable: ClassVar[str] = "all concepts of one guard together, exactly"
     cost: ClassVar[str] = "one text encoding for each combination of concepts, no image"
 

@@ -73,6 +73,7 @@ class SPEED(Together):
     name: ClassVar[str] = "speed"
     paper: ClassVar[str] = "https://arxiv.org/abs/2503.07392"
     kind: ClassVar[Literal["trained", "closed-form", "guard"]] = "closed-form"
+    separable: ClassVar[bool] = False
     restorable: ClassVar[str] = "all concepts of one solve together, exactly"
     cost: ClassVar[str] = "an eigenproblem a site, as wide as the text embedding, no image"
 

@@ -50,6 +50,7 @@ class UCE(Together):
     name: ClassVar[str] = "uce"
     paper: ClassVar[str] = "https://arxiv.org/abs/2308.14761"
     kind: ClassVar[Literal["trained", "closed-form", "guard"]] = "closed-form"
+    separable: ClassVar[bool] = False
     restorable: ClassVar[str] = "all concepts of one solve together, exactly"
     cost: ClassVar[str] = "one linear system as wide as the text embedding, no image"
 

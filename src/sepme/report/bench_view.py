@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sepme.report.bench_attacks import attack_views
+from sepme.report.bench_methods import methods_view
 from sepme.report.bench_sentences import bench_sentences
 from sepme.report.bench_tables import (
     SPLITS,
@@ -65,6 +66,7 @@ def bench_view(
         "ladders": list(_ladders(rows)),
         "matrices": list(_matrices(rows)),
         "attacks": list(attack_views(rows)),
+        "compared": list(methods_view(rows)),
         "everything": every_row(rows),
         "environment": environment,
         "circumstances": list(_circumstances(environment)),

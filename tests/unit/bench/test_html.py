@@ -17,6 +17,7 @@ from tests.pages import (
     browse,
     ladder_rows,
     matrix_rows,
+    method_rows,
     scene_rows,
     whole_report,
 )
@@ -27,6 +28,7 @@ SECTIONS = {
     "Separability": matrix_rows,
     "From the bare name to a paraphrase": ladder_rows,
     "Under attack": attack_rows,
+    "Methods side by side": method_rows,
 }
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from sepme import bench
 from sepme.cli._app import Run
-from tests.pages import ENVIRONMENT, scene_rows
+from tests.pages import ENVIRONMENT, method_rows, scene_rows
 from tests.unit.cli.conftest import Cli
 
 ROW = dict(
@@ -24,7 +24,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
 
     def run(name: str, *, model, cache, progress, **options) -> bench.Report:
         calls.append((name, options))
-        rows = (ROW | {"benchmark": name}, ROW | {"metric": "not in the headline"})
+        more = {"task": "one", "domain": "objects"} if name == "methods" else {}
+        rows = (ROW | {"benchmark": name} | more, ROW | {"metric": "not in the headline"} | more)
         return bench.Report(rows, {"benchmark": name})
 
     monkeypatch.setattr(bench, "run", run)
@@ -45,6 +46,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
         ("efficiency --method uce --set method=esd", {"method": "esd"}),
         ("scenes --domain objects --set scenes=[1,2]", {"domain": "objects", "scenes": [1, 2]}),
         ("attacks --full --set budget=5", {"full": True, "budget": 5}),
+        ("methods", {}),
+        (
+            "methods --method sepme --method uce --concept cat --least 8",
+            {"methods": ("sepme", "uce"), "concepts": ("cat",), "least": 8},
+        ),
+        ("methods --method all --set templates=train", {"methods": ("all",), "templates": "train"}),
     ],
 )
 def test_flags_are_options(cli: Cli, asked, words: str, options: dict[str, Any]) -> None:
@@ -64,6 +71,8 @@ def test_flags_are_options(cli: Cli, asked, words: str, options: dict[str, Any])
         ("scenes --config nowhere.yaml", "cannot be read as YAML"),
         ("scenes --concept cat", "scenes has no option 'concepts'"),
         ("ladders", "Did you mean 'ladder'"),
+        ("ladder --method uce --method esd", "ladder measures one method, got uce, esd"),
+        ("methods --set method=uce", "name methods"),
     ],
 )
 def test_others_are_refused_before_anything_loads(cli: Cli, asked, words: str, said: str) -> None:
@@ -79,6 +88,16 @@ def test_the_headline_is_shown_and_all_rows_are_written(cli: Cli, asked, tmp_pat
     assert "headline" not in shown
     assert len(json.loads(out.read_text())["rows"]) == 2
     assert len(cli("bench", "ladder", "--json").data["rows"]) == 2
+
+
+def test_methods_are_shown_side_by_side(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = bench.Report(tuple(method_rows()), {"benchmark": "methods"})
+    monkeypatch.setattr(bench, "run", lambda name, **options: found)
+    monkeypatch.setattr(Run, "load", lambda run, model: None)
+    shown = " ".join(cli("bench", "methods").out.split())
+    for said in ("original", "sepme", "uce", "Kept,", "PSNR,", "Failed"):
+        assert said in shown
+    assert len(cli("bench", "methods", "--json").data["rows"]) == len(method_rows())
 
 
 @pytest.fixture
