@@ -44,18 +44,49 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def _loaded(tiny_folder: Path) -> Callable[[str], ErasedPipeline]:
+def xl_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random-weight SDXL pipeline of toy size, as a diffusers directory."""
+    from tests.tiny_xl import build_tiny_xl
+
+    return build_tiny_xl(tmp_path_factory.mktemp("tiny-xl"))
+
+
+@pytest.fixture(scope="session")
+def velocity_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pipeline of toy size as a velocity model (SD 2.x), as a diffusers directory."""
+    from tests.tiny import build_tiny
+
+    return build_tiny(tmp_path_factory.mktemp("tiny-v"), prediction_type="v_prediction")
+
+
+@pytest.fixture(scope="session")
+def _loaded(
+    tiny_folder: Path, velocity_folder: Path, xl_folder: Path
+) -> Callable[[str], ErasedPipeline]:
     import sepme
 
-    return functools.cache(
-        lambda name: sepme.load(tiny_folder if name == "tiny" else name, offline=True)
-    )
+    folders = {"tiny": tiny_folder, "tiny-v": velocity_folder, "tiny-xl": xl_folder}
+    return functools.cache(lambda name: sepme.load(folders.get(name, name), offline=True))
 
 
 @pytest.fixture
 def tiny_model(_loaded: Callable[[str], ErasedPipeline]) -> Iterator[ErasedPipeline]:
     """The tiny pipeline with nothing erased."""
     yield from _fresh(_loaded("tiny"))
+
+
+@pytest.fixture
+def xl_model(_loaded: Callable[[str], ErasedPipeline]) -> Iterator[ErasedPipeline]:
+    """The tiny SDXL pipeline with nothing erased."""
+    yield from _fresh(_loaded("tiny-xl"))
+
+
+@pytest.fixture(params=["tiny-v", "tiny-xl"])
+def family(
+    request: pytest.FixtureRequest, _loaded: Callable[[str], ErasedPipeline]
+) -> Iterator[ErasedPipeline]:
+    """A tiny pipeline of each family but SD 1.x, with nothing erased."""
+    yield from _fresh(_loaded(request.param))
 
 
 @pytest.fixture

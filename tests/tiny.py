@@ -31,8 +31,8 @@ TINY_CONCEPTS = tuple(
 )
 
 
-def build_tiny(folder: Path, *, prediction_type: str = "epsilon") -> Path:
-    """Write the tiny pipeline as a diffusers directory; the global random state is untouched."""
+def build_tokenizer(**options: str) -> tuple[CLIPTokenizer, dict[str, int]]:
+    """One token a letter, and what a text encoder's configuration says of the vocabulary."""
     letters = sorted(ByteLevel.alphabet())
     words = [*letters, *(f"{letter}</w>" for letter in letters)]
     specials = ["<|startoftext|>", "<|endoftext|>"]
@@ -40,8 +40,15 @@ def build_tiny(folder: Path, *, prediction_type: str = "epsilon") -> Path:
         vocab={word: i for i, word in enumerate([*words, *specials])},
         merges=[],
         model_max_length=TOKENS,
+        **options,
     )
     ends = {"bos_token_id": len(words), "eos_token_id": len(words) + 1}
+    return tokenizer, {"vocab_size": len(words) + 2, **ends}
+
+
+def build_tiny(folder: Path, *, prediction_type: str = "epsilon") -> Path:
+    """Write the tiny pipeline as a diffusers directory; the global random state is untouched."""
+    tokenizer, ends = build_tokenizer()
     with torch.random.fork_rng():
         torch.manual_seed(0)
         pipeline = StableDiffusionPipeline(
@@ -56,7 +63,6 @@ def build_tiny(folder: Path, *, prediction_type: str = "epsilon") -> Path:
             ),
             text_encoder=CLIPTextModel(
                 CLIPTextConfig(
-                    vocab_size=len(words) + 2,
                     hidden_size=D_TEXT,
                     intermediate_size=96,
                     num_hidden_layers=2,

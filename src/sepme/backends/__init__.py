@@ -2,6 +2,7 @@
 
 from sepme.backends.delegate import Delegate
 from sepme.backends.loading import load_backend
+from sepme.backends.sdxl import StableDiffusionXL
 from sepme.backends.stable_diffusion import StableDiffusion
 
-__all__ = ["Delegate", "StableDiffusion", "load_backend"]
+__all__ = ["Delegate", "StableDiffusion", "StableDiffusionXL", "load_backend"]

@@ -9,6 +9,7 @@ import torch
 from diffusers import DDIMScheduler, DiffusionPipeline
 
 from sepme.backends.quiet import quietly
+from sepme.backends.sdxl import StableDiffusionXL
 from sepme.backends.sidecar import Sidecar
 from sepme.backends.stable_diffusion import StableDiffusion
 from sepme.errors import BackendError
@@ -42,12 +43,19 @@ def load_backend(
     with quietly(bars=not here):
         if isinstance(model, (str, Path)):
             pipeline = _read(str(model), dtype or torch.float32, offline)
-            sidecar = Sidecar.read(Path(model))
+            family = _family(pipeline)
+            sidecar = Sidecar.read(Path(model), guidance_scale=family.guidance_scale)
         else:
-            pipeline, sidecar = model, Sidecar()
+            pipeline, family = model, _family(model)
+            sidecar = Sidecar(guidance_scale=family.guidance_scale)
         if isinstance(pipeline, DiffusionPipeline) and (device or dtype):
             _move(pipeline, device, dtype)
-        return StableDiffusion(pipeline, sidecar)
+        return family(pipeline, sidecar)
+
+
+def _family(pipeline: Any) -> type[StableDiffusion]:  # noqa: ANN401 (anything the user may hand in)
+    two = getattr(pipeline, "text_encoder_2", None) is not None
+    return StableDiffusionXL if two else StableDiffusion
 
 
 def _move(pipeline: DiffusionPipeline, device: str | None, dtype: torch.dtype | None) -> None:
@@ -72,7 +80,8 @@ def _read(source: str, dtype: torch.dtype, offline: bool) -> Any:  # noqa: ANN40
             safety_checker=None,
             requires_safety_checker=False,
         )
-        pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+        config = {"clip_sample": False, **pipeline.scheduler.config}  # latents have no bounds
+        pipeline.scheduler = DDIMScheduler.from_config(config)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise BackendError(

@@ -28,11 +28,12 @@ class Sidecar:
     guidance_scale: float = 7.5
 
     @classmethod
-    def read(cls, folder: Path) -> Sidecar:
+    def read(cls, folder: Path, *, guidance_scale: float = 7.5) -> Sidecar:
         """The sidecar of a model directory, or the defaults where it has none.
 
         Args:
             folder: A diffusers pipeline directory.
+            guidance_scale: Where the file names none, or there is no file.
 
         Returns:
             The sidecar.
@@ -42,13 +43,13 @@ class Sidecar:
         """
         path = folder / FILE_NAME
         if not path.exists():
-            return cls()
+            return cls(guidance_scale=guidance_scale)
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
             return cls(
                 known=(BLANK, *(Concept.from_dict(entry) for entry in data.get("watermarks", []))),
                 presets={str(k): dict(v) for k, v in data.get("presets", {}).items()},
-                guidance_scale=float(data.get("guidance_scale", cls.guidance_scale)),
+                guidance_scale=float(data.get("guidance_scale", guidance_scale)),
             )
         except (OSError, ValueError, TypeError, AttributeError, SepmeError) as error:
             raise BackendError(f"{path} is not a valid {FILE_NAME}: {error}") from error

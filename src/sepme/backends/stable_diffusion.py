@@ -1,4 +1,4 @@
-"""Stable Diffusion with a U-Net: SD 1.x, SD 2.x, and the demo model."""
+"""Stable Diffusion with a U-Net and one text encoder: SD 1.x, SD 2.x, and the demo model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers import DDIMScheduler
@@ -28,7 +28,6 @@ IMAGES_AT_ONCE = 16
 """Images of one denoising batch. The size is fixed, so the images of a full chunk do not depend on
 what was asked for besides them; a last, smaller chunk may differ in the last bits."""
 
-_PARTS = ("unet", "text_encoder", "tokenizer", "vae", "scheduler")
 _PREDICTIONS = ("epsilon", "v_prediction")
 
 
@@ -48,27 +47,36 @@ class StableDiffusion:
         BackendError: If the pipeline is not of this family, or has adapters loaded.
     """
 
+    guidance_scale: ClassVar[float] = 7.5
+    """Classifier-free guidance of the family, where a sidecar names none."""
+
+    _ENCODERS: ClassVar[Mapping[str, str]] = {"text_encoder": "tokenizer"}
+
     def __init__(self, pipeline: Any, sidecar: Sidecar) -> None:  # noqa: ANN401 (diffusers' own)
-        _check_family(pipeline)
+        _check_family(pipeline, self._ENCODERS)
         self.pipeline = pipeline
         self.sidecar = sidecar
         # The live scheduler is the user's to change; training needs the plain diffusion process.
         self._process = DDIMScheduler.from_config(pipeline.scheduler.config)
-        for part in (pipeline.unet, pipeline.text_encoder, pipeline.vae):
-            part.requires_grad_(False).eval()
+        for part in ("unet", "vae", *self._ENCODERS):
+            getattr(pipeline, part).requires_grad_(False).eval()
         self._pristine = {n: w.detach().clone() for n, w in _text_sites(pipeline.unet).items()}
         self._guarding = Guarding(pipeline.unet)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Fingerprint of the text sites, the text encoder and the tokenizer."""
-        encoder = self.pipeline.text_encoder.state_dict().items()
-        weights = [(f"text_encoder.{k}", v) for k, v in encoder if v.is_floating_point()]
+        """Fingerprint of the text sites, the text encoders and the tokenizers."""
+        weights = [
+            (f"{encoder}.{k}", v)
+            for encoder in self._ENCODERS
+            for k, v in getattr(self.pipeline, encoder).state_dict().items()
+            if v.is_floating_point()
+        ]
         weights += [(f"unet.{k}", v) for k, v in self._pristine.items()]
-        return fingerprint(weights, {"tokenizer": self._tokenizer_text()})
+        return fingerprint(weights, {t: self._rules(t) for t in self._ENCODERS.values()})
 
-    def _tokenizer_text(self) -> str:
-        tokenizer = self.pipeline.tokenizer
+    def _rules(self, name: str) -> str:
+        tokenizer = getattr(self.pipeline, name)
         backend = getattr(tokenizer, "backend_tokenizer", None)
         rules = json.loads(backend.to_str()) if backend else {"vocab": tokenizer.get_vocab()}
         for leftover in ("padding", "truncation"):  # of the last call, not of the tokenizer
@@ -153,13 +161,21 @@ class StableDiffusion:
                 self.pipeline.unet,
                 {f"{site}.weight": weight for site, weight in weights.items()},
                 (latents, timesteps),
-                {"encoder_hidden_states": prompt_embeds, "return_dict": False},
+                {
+                    "encoder_hidden_states": prompt_embeds,
+                    "return_dict": False,
+                    **self._condition(latents, prompt_embeds),
+                },
             )[0]
         if self._process.config.prediction_type == "epsilon":
             return output
         alpha: Tensor = self._process.alphas_cumprod.to(latents.device)[timesteps]
         signal, noise = (a.sqrt().to(output).view(-1, 1, 1, 1) for a in (alpha, 1 - alpha))
         return signal * output + noise * latents
+
+    def _condition(self, latents: Tensor, prompt_embeds: Tensor) -> dict[str, Any]:
+        """What the U-Net is told besides latents, timesteps and text embeddings."""
+        return {}
 
     @torch.no_grad()
     def write(self, weights: Mapping[str, Tensor]) -> None:
@@ -255,18 +271,21 @@ class StableDiffusion:
                 generator=[torch.Generator().manual_seed(seed) for seed in seeds[chunk]],
                 num_inference_steps=num_inference_steps,
                 guidance_scale=scale,
-                negative_prompt=[negative_prompt] * len(drawn),
+                negative_prompt=[negative_prompt] * len(drawn) if negative_prompt else None,
                 output_type=output_type,
             ).images
 
 
-def _check_family(pipeline: Any) -> None:  # noqa: ANN401 (anything the user may hand in)
+def _check_family(pipeline: Any, encoders: Mapping[str, str]) -> None:  # noqa: ANN401 (anything)
     name = type(pipeline).__name__
-    missing = [part for part in _PARTS if getattr(pipeline, part, None) is None]
-    if missing or getattr(pipeline, "text_encoder_2", None) is not None:
+    parts = ("unet", *encoders, *encoders.values(), "vae", "scheduler")
+    missing = [part for part in parts if getattr(pipeline, part, None) is None]
+    second = "text_encoder_2"
+    if missing or (second not in encoders and getattr(pipeline, second, None) is not None):
         why = f"has no {missing[0]}" if missing else "has two text encoders"
         raise BackendError(
-            f"got {name}, which {why}; expected a Stable Diffusion pipeline (SD 1.x or 2.x)."
+            f"got {name}, which {why}; expected a Stable Diffusion pipeline (SD 1.x, 2.x or the "
+            "base model of SDXL)."
         )
     predicts = pipeline.scheduler.config.get("prediction_type", "epsilon")
     if predicts not in _PREDICTIONS:

@@ -45,8 +45,10 @@ class DiffusionSubject:
             The subject.
 
         Raises:
-            SpecError: If the model does not predict epsilon.
+            SpecError: If the model does not predict epsilon or has two text encoders.
         """
+        if getattr(pipeline, "text_encoder_2", None) is not None:
+            raise SpecError("attacks need a model with one text encoder; this one has two (SDXL).")
         predicts = pipeline.scheduler.config.get("prediction_type", "epsilon")
         if predicts != "epsilon":
             raise SpecError(f"attacks need a model that predicts epsilon, got {predicts!r}.")

@@ -63,7 +63,7 @@ def export(
         "digest": directory.ledger.digest,
     }
     use = f'pipe.load_lora_weights("{path.parent}", weight_name="{path.name}")'
-    use = use if lora else f'StableDiffusionPipeline.from_pretrained("{path}")'
+    use = use if lora else f'DiffusionPipeline.from_pretrained("{path}")'
     run.screen.result(data, f"Wrote {path}, which erases {', '.join(names)}.\nUse it: {use}")
 
 
@@ -83,7 +83,14 @@ def _write_lora(
     architecture = _ARCHITECTURES.get(_text_width(shifts[0][0].payload), "sd1")
     base = _base(run, shifts, source) if needs_base(shifts) else None
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_lora(path, shifts, names="kohya", architecture=architecture, base=base)
+    save_lora(
+        path,
+        shifts,
+        names="kohya",
+        architecture=architecture,
+        clip_skip=2 if architecture == "sdxl" else 1,  # it reads the last layer but one
+        base=base,
+    )
 
 
 def _text_width(payload: Payload) -> int:

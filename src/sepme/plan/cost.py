@@ -31,7 +31,7 @@ def fit_cost(model: ErasedPipeline, method: Method) -> tuple[float, float]:
     forward = _forward_seconds(model, batch) / batch
     training = steps * batch * predictions * 3 * forward  # a backward costs about two forwards
     drawing = (images * _DRAWING_STEPS * 2 + pool * 2) * forward
-    parts = (model.pipeline.unet, model.pipeline.text_encoder, model.pipeline.vae)
+    parts = [p for p in model.pipeline.components.values() if isinstance(p, torch.nn.Module)]
     numbers = sum(parameter.numel() for part in parts for parameter in part.parameters())
     sites = model.sites().values()
     pristine = sum(site.numel() for site in sites)

@@ -162,11 +162,6 @@ def test_adapters_must_be_unloaded_first(tiny_folder) -> None:
     pipeline.unet.delete_adapters("default")
 
 
-def test_two_text_encoders_are_another_family(tiny_model) -> None:
-    pipeline = tiny_model.pipeline
-    pipeline.text_encoder_2 = pipeline.text_encoder
-    try:
-        with pytest.raises(BackendError, match="two text encoders"):
-            sepme.load(pipeline)
-    finally:
-        del pipeline.text_encoder_2
+def test_two_text_encoders_are_another_family(xl_model) -> None:
+    with pytest.raises(BackendError, match="two text encoders"):
+        StableDiffusion(xl_model.pipeline, xl_model.backend.sidecar)
