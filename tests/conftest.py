@@ -108,5 +108,5 @@ def _fresh(loaded: ErasedPipeline) -> Iterator[ErasedPipeline]:
     from sepme.pipeline import ErasedPipeline
 
     yield ErasedPipeline(loaded.backend, source=loaded.source, detector=loaded.detector)
-    loaded.backend.write(loaded.backend.sites())
+    loaded.backend.write(loaded.backend.originals())
     loaded.backend.guard(())

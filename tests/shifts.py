@@ -9,6 +9,7 @@ from sepme.core.dense_shift import DenseShift
 from sepme.core.factor_shift import FactorShift
 from sepme.core.payload import SiteShift
 from sepme.core.shift import ConceptShift, Provenance
+from sepme.core.sparse_shift import SparseShift
 from sepme.core.text_shift import TextShift
 
 BASE = "sha256:" + "0" * 64
@@ -54,6 +55,15 @@ def make_factor_shift(*names: str, seed: int = 0) -> ConceptShift:
         right[site] = torch.randn(rank, D_TEXT, generator=draw)
     shift = make_shift(*names, seed=seed, decoupled_from=(), separable=False)
     return replace(shift, payload=FactorShift(left, right))
+
+
+def make_sparse_shift(*names: str, seed: int = 0) -> ConceptShift:
+    """A shift that sets a few random weights to zero."""
+    draw = torch.Generator().manual_seed(seed)
+    weights = {site: torch.randn(d_out, D_TEXT, generator=draw) for site, d_out in SITES.items()}
+    masks = {site: weight > 1 for site, weight in weights.items()}
+    shift = make_shift(*names, seed=seed, decoupled_from=(), separable=False)
+    return replace(shift, payload=SparseShift.zeroing(weights, masks))
 
 
 def make_text_shift(*names: str, seed: int = 0, rank: int = 2) -> ConceptShift:

@@ -16,7 +16,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from sepme import demo
 from sepme.core.backend import Backend
-from sepme.core.compose import compose
+from sepme.core.compose import compose, sites_of
 from sepme.core.concept import Concept
 from sepme.core.listing import listed
 from sepme.core.payload import SiteShift
@@ -160,8 +160,9 @@ def noise_of(
     shape = (size.in_channels, size.sample_size, size.sample_size)
     latents = torch.randn(len(prompts), *shape, generator=torch.Generator().manual_seed(1))
     timesteps = torch.linspace(50, 900, len(prompts)).long()
-    live = compose(model.sites(), [(shift, 1.0) for shift in shifts])
-    deltas = {site: live[site] - weight for site, weight in model.sites().items()}
+    sites = sites_of(model, shifts)
+    live = compose(sites, [(shift, 1.0) for shift in shifts])
+    deltas = {site: live[site] - weight for site, weight in sites.items()}
     with torch.no_grad():
         return model.predict_noise(latents, timesteps, model.encode(prompts), deltas=deltas)
 

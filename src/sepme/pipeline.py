@@ -11,7 +11,7 @@ import torch
 
 from sepme import demo
 from sepme.backends import Delegate, StableDiffusion, load_backend
-from sepme.core.compose import compose, guards_of
+from sepme.core.compose import compose, guards_of, sites_of
 from sepme.core.concept import Concept
 from sepme.core.entry import Entry
 from sepme.core.ledger import Ledger
@@ -137,7 +137,9 @@ class ErasedPipeline(Delegate):
     def _enact(self, ledger: Ledger, shifts: Mapping[str, ConceptShift] | None = None) -> None:
         held = self._shifts | dict(shifts or {})
         active = [(held[entry.shift], entry.strength) for entry in ledger.active]
-        weights = compose(self.backend.sites(), active)
+        touched = self.backend.live()
+        sites = sites_of(self.backend, (shift for shift, _ in active), besides=touched)
+        weights = compose(sites, active)
         with self.backend.all_or_nothing():  # no weights or guards that no ledger tells of
             self.backend.write(weights)
             self.backend.guard(guards_of(active))

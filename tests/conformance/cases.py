@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from sepme.core.method import Method
 from sepme.methods.adavd import AdaVD
+from sepme.methods.conceptprune import ConceptPrune
 from sepme.methods.esd import ESD
 from sepme.methods.oce import OCE
 from sepme.methods.rece import RECE
@@ -17,6 +18,7 @@ from sepme.methods.uce import UCE
 
 CASES: Mapping[str, Method] = {
     "adavd": AdaVD(),
+    "conceptprune": ConceptPrune(steps=4, early=2),
     "esd": ESD(images=2, pool=4, max_steps=12, learning_rate=1e-3),
     "oce": OCE(),
     "rece": RECE(),

@@ -50,7 +50,7 @@ class Delegate:
         return self.backend.num_train_timesteps
 
     def sites(self, target_modules: str | Sequence[str] = CROSS_ATTN_KV) -> Mapping[str, Tensor]:
-        """Pristine weights of the matching text sites."""
+        """Pristine weights of the matching layers."""
         return self.backend.sites(target_modules)
 
     def encode(self, prompts: Sequence[str]) -> Tensor:
@@ -78,6 +78,20 @@ class Delegate:
     def draw_latents(self, prompts: Sequence[str], *, seeds: Sequence[int]) -> Tensor:
         """Latents of images the pristine model draws."""
         return self.backend.draw_latents(prompts, seeds=seeds)
+
+    def input_norms(
+        self,
+        target_modules: str | Sequence[str],
+        prompts: Sequence[str],
+        *,
+        seeds: Sequence[int],
+        steps: int,
+        first: int,
+    ) -> Mapping[str, Tensor]:
+        """Size of what linear layers read, early in the drawing by the pristine model."""
+        return self.backend.input_norms(
+            target_modules, prompts, seeds=seeds, steps=steps, first=first
+        )
 
     def generate(
         self,

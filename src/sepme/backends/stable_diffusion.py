@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -15,7 +14,9 @@ from torch import Tensor
 from torch.func import functional_call
 
 from sepme.backends.guarding import Guarding, Guards, guards_fingerprint
+from sepme.backends.recording import InputNorms
 from sepme.backends.sidecar import Sidecar
+from sepme.backends.weights import PristineWeights
 from sepme.core.backend import CROSS_ATTN_KV, Delta
 from sepme.core.concept import Concept
 from sepme.core.fingerprint import fingerprint
@@ -34,13 +35,14 @@ _PREDICTIONS = ("epsilon", "v_prediction")
 class StableDiffusion:
     """A diffusers ``StableDiffusionPipeline`` seen through :class:`sepme.core.backend.Backend`.
 
-    Keeps a pristine copy of the text sites (77 MB in float32 for SD 1.x); everything else is the
-    pipeline's own, and stays usable with any diffusers code. Methods that speak of the pristine
+    Keeps a pristine copy of the text sites (77 MB in float32 for SD 1.x), and of any other weight
+    of the U-Net for as long as it is changed; everything else is the pipeline's own, and stays
+    usable with any diffusers code. Methods that speak of the pristine
     model hold whatever the live weights are. The networks are switched to evaluation and need no
     gradients from here on.
 
     Args:
-        pipeline: The live pipeline; its U-Net's text sites are what sepme changes.
+        pipeline: The live pipeline; its U-Net's weights are what sepme changes.
         sidecar: What the model's author tells sepme about it.
 
     Raises:
@@ -60,7 +62,7 @@ class StableDiffusion:
         self._process = DDIMScheduler.from_config(pipeline.scheduler.config)
         for part in ("unet", "vae", *self._ENCODERS):
             getattr(pipeline, part).requires_grad_(False).eval()
-        self._pristine = {n: w.detach().clone() for n, w in _text_sites(pipeline.unet).items()}
+        self._pristine = PristineWeights(pipeline.unet)
         self._guarding = Guarding(pipeline.unet)
 
     @cached_property
@@ -72,7 +74,7 @@ class StableDiffusion:
             for k, v in getattr(self.pipeline, encoder).state_dict().items()
             if v.is_floating_point()
         ]
-        weights += [(f"unet.{k}", v) for k, v in self._pristine.items()]
+        weights += [(f"unet.{k}", v) for k, v in self._pristine.text.items()]
         return fingerprint(weights, {t: self._rules(t) for t in self._ENCODERS.values()})
 
     def _rules(self, name: str) -> str:
@@ -99,20 +101,21 @@ class StableDiffusion:
         return int(self._process.config.num_train_timesteps)
 
     def sites(self, target_modules: str | Sequence[str] = CROSS_ATTN_KV) -> Mapping[str, Tensor]:
-        """Pristine weights of the matching text sites, by module path."""
+        """Pristine weights of the matching linear and convolution layers, by module path.
+
+        A weight that is not changed at the moment is the live one itself, without a copy.
+        """
         self._follow_device()
-        matches = {n: w for n, w in self._pristine.items() if _is_target(n, target_modules)}
+        matches = self._pristine.matching(target_modules)
         if not matches:
             raise BackendError(
-                f"target_modules {target_modules!r} matches none of the {len(self._pristine)} text "
-                f"sites; expected names such as {next(iter(self._pristine))!r}."
+                f"target_modules {target_modules!r} matches no linear or convolution layer; "
+                f"expected names such as {next(iter(self._pristine))!r}."
             )
         return matches
 
     def _follow_device(self) -> None:
-        """Move the pristine copy to where the pipeline is now; moving keeps every bit."""
-        device = self.pipeline.unet.device
-        self._pristine = {site: weight.to(device) for site, weight in self._pristine.items()}
+        self._pristine.follow(self.pipeline.unet.device)
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Tensor:
@@ -155,7 +158,8 @@ class StableDiffusion:
         weights = dict(self._pristine)
         for site, delta in (deltas or {}).items():
             change = delta.left @ delta.right if isinstance(delta, LowRank) else delta
-            weights[site] = (weights[site] + change).to(weights[site].dtype)
+            weight = self._pristine.original(site)
+            weights[site] = (weight + change).to(weight.dtype)
         with self._guarding.instead(guards):
             output: Tensor = functional_call(
                 self.pipeline.unet,
@@ -177,16 +181,18 @@ class StableDiffusion:
         """What the U-Net is told besides latents, timesteps and text embeddings."""
         return {}
 
-    @torch.no_grad()
     def write(self, weights: Mapping[str, Tensor]) -> None:
-        """Copy weights into the live text sites, in place."""
-        for site, weight in weights.items():
-            self.pipeline.unet.get_submodule(site).weight.copy_(weight)
+        """Copy weights into the live U-Net, in place."""
+        self._pristine.write(weights)
 
     def live(self) -> dict[str, Tensor]:
-        """The text sites' weights as the pipeline uses them now."""
-        unet = self.pipeline.unet
-        return {site: unet.get_submodule(site).weight.detach() for site in self._pristine}
+        """Weights of the text sites and of all other changed sites as the pipeline uses them."""
+        return self._pristine.live()
+
+    def originals(self) -> dict[str, Tensor]:
+        """Pristine weights of the sites in `live`; writing them gives everything back."""
+        self._follow_device()
+        return dict(self._pristine)
 
     @property
     def guards(self) -> Guards:
@@ -198,7 +204,7 @@ class StableDiffusion:
         self._guarding.put(guards)
 
     def live_fingerprint(self) -> str:
-        """Fingerprint of the text sites and the guards as the pipeline uses them now."""
+        """Fingerprint of the weights and the guards as the pipeline uses them now."""
         return fingerprint(self.live().items(), guards_fingerprint(self.guards))
 
     @contextmanager
@@ -208,7 +214,7 @@ class StableDiffusion:
         try:
             yield
         except BaseException:
-            self.write(before)
+            self.write(self.originals() | before)
             self.guard(guards)
             raise
 
@@ -217,17 +223,33 @@ class StableDiffusion:
         """Run the original; live weights and guards come back on exit, bit for bit."""
         before, guards = {site: w.clone() for site, w in self.live().items()}, self.guards
         try:
-            self.write(self._pristine)
+            self.write(self.originals())
             self.guard(())
             yield
         finally:
-            self.write(before)
+            self.write(self.originals() | before)
             self.guard(guards)
 
     def draw_latents(self, prompts: Sequence[str], *, seeds: Sequence[int]) -> Tensor:
         """Latents of images the pristine model draws, scaled as the U-Net sees them."""
         with self.pristine():
             return torch.cat(list(self._run(prompts, seeds, output_type="latent")))
+
+    def input_norms(
+        self,
+        target_modules: str | Sequence[str],
+        prompts: Sequence[str],
+        *,
+        seeds: Sequence[int],
+        steps: int,
+        first: int,
+    ) -> dict[str, Tensor]:
+        """Size of what linear layers read in the first steps of drawing, by module path."""
+        norms = InputNorms(self.pipeline, tuple(self.sites(target_modules)), first=first)
+        with self.pristine(), norms.watching():
+            for _ in self._run(prompts, seeds, num_inference_steps=steps, output_type="latent"):
+                norms.next_image()
+        return norms.found()
 
     def generate(
         self,
@@ -290,30 +312,3 @@ def _check_family(pipeline: Any, encoders: Mapping[str, str]) -> None:  # noqa: 
     predicts = pipeline.scheduler.config.get("prediction_type", "epsilon")
     if predicts not in _PREDICTIONS:
         raise BackendError(f"{name} predicts {predicts!r}; expected one of {_PREDICTIONS}.")
-
-
-def _is_target(site: str, target_modules: str | Sequence[str]) -> bool:
-    if not isinstance(target_modules, str):
-        return f".{site}".endswith(tuple(f".{suffix.lstrip('.')}" for suffix in target_modules))
-    try:
-        return re.fullmatch(target_modules, site) is not None
-    except re.error as error:
-        raise BackendError(
-            f"target_modules {target_modules!r} is not a regular expression: {error}."
-        ) from error
-
-
-def _text_sites(unet: torch.nn.Module) -> dict[str, Tensor]:
-    modules = {n: m for n, m in unet.named_modules() if re.fullmatch(CROSS_ATTN_KV, n)}
-    if not modules:
-        raise BackendError(
-            f"found no cross-attention keys or values ({CROSS_ATTN_KV}) in "
-            f"{type(unet).__name__}; expected the U-Net of a Stable Diffusion model."
-        )
-    plain = {n: m.weight for n, m in modules.items() if isinstance(m, torch.nn.Linear)}
-    if wrapped := sorted(modules.keys() - plain.keys()):
-        raise BackendError(
-            f"{wrapped[0]} is a {type(modules[wrapped[0]]).__name__}, not a plain linear layer; "
-            "fuse or unload the pipeline's adapters before sepme takes it over."
-        )
-    return plain

@@ -134,7 +134,11 @@ class _Room:
     def keys_values(self) -> Iterator[Row]:
         sites = self.model.sites()
         deltas = (
-            {site: shift.payload.delta(site, sites[site]) for site in shift.payload.sites}
+            {
+                site: shift.payload.delta(site, sites[site])
+                for site in shift.payload.sites
+                if site in sites
+            }
             for shift in self.shifts.values()
         )
         table = separability_matrix([self.model.encode(c.prompts) for c in self.cast], deltas)

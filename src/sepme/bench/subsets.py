@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sepme.bench.fits import view
 from sepme.core.backend import Backend
-from sepme.core.compose import compose, guards_of
+from sepme.core.compose import compose, guards_of, sites_of
 from sepme.core.concept import Concept
 from sepme.core.shift import ConceptShift
 from sepme.pipeline import ErasedPipeline
@@ -61,7 +61,7 @@ def order_error(
         least 1 if other guards are in force.
     """
     pairs = [(shift, 1.0) for shift in subset]
-    wanted = compose(model.sites(), pairs)
+    wanted = compose(sites_of(model, subset), pairs)
     arriving, leaving = list(shifts), [shift.name for shift in shifts if shift not in subset]
     draw.shuffle(arriving)
     draw.shuffle(leaving)
@@ -105,7 +105,7 @@ class Probe:
         Returns:
             ``n`` figures, at least 0 (dimensionless).
         """
-        pairs, base = [(shift, 1.0) for shift in shifts], model.sites()
+        pairs, base = [(shift, 1.0) for shift in shifts], sites_of(model, shifts)
         live = compose(base, pairs)
         deltas = {site: live[site].double() - weight.double() for site, weight in base.items()}
         given = (self.latents, self.timesteps, self.embeds)

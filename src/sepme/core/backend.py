@@ -47,14 +47,15 @@ class Backend(Protocol):
         """Number of diffusion timesteps the model was trained with."""
 
     def sites(self, target_modules: str | Sequence[str] = CROSS_ATTN_KV) -> Mapping[str, Tensor]:
-        """Pristine weights of the matching modules.
+        """Pristine weights of the matching linear and convolution layers.
 
         Args:
             target_modules: A regular expression for the whole module path, or a list of suffixes
                 (the semantics of peft).
 
         Returns:
-            Module path to weight, ``(d_out, d_in)``, whatever is erased at the moment.
+            Module path to weight, ``(d_out, d_in)`` or ``(d_out, d_in, height, width)``, whatever
+            is erased at the moment. Read only, and good until the model is changed.
         """
 
     def encode(self, prompts: Sequence[str]) -> Tensor:
@@ -110,6 +111,30 @@ class Backend(Protocol):
 
         Returns:
             ``(n, channels, height, width)``.
+        """
+
+    def input_norms(
+        self,
+        target_modules: str | Sequence[str],
+        prompts: Sequence[str],
+        *,
+        seeds: Sequence[int],
+        steps: int,
+        first: int,
+    ) -> Mapping[str, Tensor]:
+        """Size of what linear layers read, early in the drawing by the pristine model.
+
+        Args:
+            target_modules: As for `sites`.
+            prompts: ``n`` prompts.
+            seeds: ``n`` seeds.
+            steps: Denoising steps of a whole image, at the model's own guidance scale.
+            first: How many of them to run and record, at most ``steps``.
+
+        Returns:
+            Module path to ``(first, d_in)``: at each step, the root mean square of every input
+            feature over tokens, images and both halves of guidance, where each token's features
+            are first scaled to length one; float64, on the CPU.
         """
 
     def generate(

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
+from sepme.core.backend import Backend
 from sepme.core.guard import Guard
 from sepme.core.shift import ConceptShift
 from sepme.errors import BaseMismatch, LedgerError, did_you_mean
@@ -78,6 +79,25 @@ def guards_of(shifts: Iterable[tuple[ConceptShift, float]]) -> tuple[tuple[Guard
 
 def _in_order(shifts: Iterable[tuple[ConceptShift, float]]) -> list[tuple[ConceptShift, float]]:
     return sorted(shifts, key=lambda pair: (pair[0].name, pair[0].digest, pair[1]))
+
+
+def sites_of(
+    model: Backend, shifts: Iterable[ConceptShift], *, besides: Iterable[str] = ()
+) -> dict[str, Tensor]:
+    """Pristine weights of the text sites and of everything else that some shifts change.
+
+    Args:
+        model: The model.
+        shifts: The shifts; a site the model does not have is left for `compose` to refuse.
+        besides: More sites.
+
+    Returns:
+        Site to pristine weight, as `compose` takes it.
+    """
+    text = model.sites()
+    changed = (site for shift in shifts for site in shift.payload.sites)
+    more = {site for site in (*besides, *changed) if site not in text}
+    return {**text, **model.sites(tuple(sorted({*text, *more})))} if more else dict(text)
 
 
 def _composed(site: str, weight: Tensor, live: list[tuple[ConceptShift, float]]) -> Tensor:

@@ -16,14 +16,15 @@ _CHANGES = "changes."
 
 @dataclass(frozen=True, eq=False)
 class DenseShift:
-    """One matrix per site, as large as the weight it changes.
+    """One change per site, as large as the weight it changes.
 
     What methods give that leave every number of a weight free: no text row is spared by
     construction. The tensors are copied, so that what the caller does to its own later changes
     nothing here.
 
     Attributes:
-        changes: Module path of a site to its ``dW_l``, ``(d_out, d_in)``, float32.
+        changes: Module path of a site to its ``dW_l``, ``(d_out, d_in)`` or, for a
+            convolution, ``(d_out, d_in, height, width)``, float32.
 
     Raises:
         MethodError: If a name, shape or dtype does not fit.
@@ -41,7 +42,7 @@ class DenseShift:
 
     def __post_init__(self) -> None:
         """Check and copy every tensor."""
-        object.__setattr__(self, "changes", MappingProxyType(by_site(self.changes)))
+        object.__setattr__(self, "changes", MappingProxyType(by_site(self.changes, dims=(2, 4))))
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -49,14 +50,14 @@ class DenseShift:
         return tuple(self.changes)
 
     def delta(self, site: str, base: Tensor) -> Tensor:
-        """The change of one weight, ``(d_out, d_in)``, float64, on the CPU.
+        """The change of one weight, of its shape, float64, on the CPU.
 
         Args:
             site: One of `sites`.
             base: The pristine weight; this payload does not depend on it.
 
         Returns:
-            The matrix.
+            The change.
         """
         return self.changes[site].double()
 

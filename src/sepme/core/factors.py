@@ -1,4 +1,4 @@
-"""What payloads are made of: names of sites, and finite float32 matrices."""
+"""What payloads are made of: names of sites, and finite float32 weights."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from sepme.errors import Diverged, MethodError, shown
+
+_KINDS = {(1,): "vector", (2,): "matrix", (2, 4): "matrix or weight of a convolution"}
 
 _SITE = re.compile(r"\w+(\.\w+)*", re.ASCII)
 
@@ -26,23 +28,24 @@ def check_site(site: str) -> None:
         raise MethodError(f"a site must be a dotted module path, got {shown(site)}.")
 
 
-def owned_matrix(name: str, tensor: Tensor) -> Tensor:
+def owned_matrix(name: str, tensor: Tensor, *, dims: tuple[int, ...] = (2,)) -> Tensor:
     """A checked copy of a matrix, so that what its giver does to it later changes nothing.
 
     Args:
         name: What it is called in messages.
         tensor: The candidate, perhaps from an untrusted file.
+        dims: Numbers of dimensions it may have; 4 lets weights of convolutions pass.
 
     Returns:
         A contiguous copy on the CPU that needs no gradient.
 
     Raises:
-        MethodError: If it is not a non-empty float32 matrix.
+        MethodError: If it is not a non-empty float32 tensor of such dimensions.
         Diverged: If a number is not finite.
     """
-    if tensor.dtype != torch.float32 or tensor.ndim != 2 or 0 in tensor.shape:
+    if tensor.dtype != torch.float32 or tensor.ndim not in dims or 0 in tensor.shape:
         raise MethodError(
-            f"{name!r} must be a non-empty float32 matrix, "
+            f"{name!r} must be a non-empty float32 {_KINDS[dims]}, "
             f"got {tensor.dtype} of shape {tuple(tensor.shape)}."
         )
     owned = tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
@@ -54,11 +57,12 @@ def owned_matrix(name: str, tensor: Tensor) -> Tensor:
     return owned
 
 
-def by_site(matrices: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def by_site(matrices: Mapping[str, Tensor], *, dims: tuple[int, ...] = (2,)) -> dict[str, Tensor]:
     """Checked copies of the matrices of some sites, sorted by site.
 
     Args:
         matrices: Module path of each site to its matrix, perhaps from an untrusted file.
+        dims: As for `owned_matrix`.
 
     Returns:
         The copies.
@@ -71,7 +75,9 @@ def by_site(matrices: Mapping[str, Tensor]) -> dict[str, Tensor]:
         raise MethodError("a shift needs at least one site, got none.")
     for site in matrices:
         check_site(site)
-    return {site: owned_matrix(site, matrix) for site, matrix in sorted(matrices.items())}
+    return {
+        site: owned_matrix(site, matrix, dims=dims) for site, matrix in sorted(matrices.items())
+    }
 
 
 def unprefixed(tensors: Mapping[str, Tensor], prefix: str, what: str) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from sepme.core.adapter_guard import AdapterGuard
 from sepme.core.dense_shift import DenseShift
 from sepme.core.factor_shift import FactorShift
 from sepme.core.factors import by_site, owned_matrix, unprefixed
+from sepme.core.sparse_shift import SparseShift
 from sepme.core.surgery_guard import SurgeryGuard
 from sepme.core.text_shift import TextShift
 from sepme.core.value_guard import ValueGuard
@@ -35,7 +36,7 @@ class Payload(Protocol):
         """Module paths of the weights it changes, sorted."""
 
     def delta(self, site: str, base: Tensor) -> Tensor:
-        """The change of one weight: ``(d_out, d_in)``, float64, on the CPU.
+        """The change of one weight: of its shape, float64, on the CPU.
 
         Args:
             site: One of `sites`.
@@ -158,6 +159,7 @@ PAYLOADS: Mapping[str, type[Payload]] = MappingProxyType(
             DenseShift,
             FactorShift,
             SiteShift,
+            SparseShift,
             SurgeryGuard,
             TextShift,
             ValueGuard,

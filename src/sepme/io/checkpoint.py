@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 CARD_NAME = "README.md"
 
+_LEAK = """- Single weights were set to other values. Their positions tell what was erased, and
+  help to revive it (https://arxiv.org/abs/2603.06640).
+"""
+
 
 class Saveable(Protocol):
     """A diffusers pipeline, as far as this module is concerned."""
@@ -128,7 +132,7 @@ Fitted with {versions}.
 - Prompts worded differently, other languages, learned embeddings and further training may bring a
   concept back. How often was not measured in this file: run `sepme verify` on the ledger.
 - Nothing can be restored from this checkpoint alone. The ledger and the original model can.
-"""
+{_LEAK if any(shift.payload.kind == "sparse" for shift, _ in shifts) else ""}"""
 
 
 def _cell(shift: ConceptShift) -> str:

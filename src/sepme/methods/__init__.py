@@ -8,6 +8,7 @@ METHODS: Registry[type[Method]] = Registry(
     "method",
     {
         "adavd": "sepme.methods.adavd:AdaVD",
+        "conceptprune": "sepme.methods.conceptprune:ConceptPrune",
         "esd": "sepme.methods.esd:ESD",
         "oce": "sepme.methods.oce:OCE",
         "rece": "sepme.methods.rece:RECE",

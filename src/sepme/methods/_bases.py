@@ -227,7 +227,7 @@ class Unconstrained(Trained):
         on_step: OnStep | None,
     ) -> tuple[ConceptShift, ...]:
         concepts = tuple(others)
-        change = Matrices.zeros(model.sites(self.target_modules))
+        change = Matrices.zeros(model.sites(self._targets()))
         batches = [self._parts(model, concept, seed) for concept in concepts]
         learner = self._learner(change, self._loss(model, batches))
         self._descend([learner], concepts, on_step)
@@ -240,6 +240,10 @@ class Unconstrained(Trained):
                 provenance=self.provenance(model, seed=seed, fit=learner.stop.facts()),
             ),
         )
+
+    def _targets(self) -> str:
+        """Which weights are learned, a regular expression for the module path."""
+        return self.target_modules
 
     @abstractmethod
     def _loss(self, model: Backend, batches: Sequence[Iterator[FrozenPool]]) -> Loss:

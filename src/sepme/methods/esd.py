@@ -1,4 +1,4 @@
-"""ESD: erased Stable Diffusion, the variant that trains cross-attention (ESD-x)."""
+"""ESD: erased Stable Diffusion, training cross-attention (ESD-x), all else (ESD-u), or less."""
 
 from __future__ import annotations
 
@@ -11,11 +11,18 @@ from typing import ClassVar, Literal
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from sepme.core.backend import Backend
+from sepme.core.backend import CROSS_ATTN_KV, Backend
 from sepme.core.method import from_paper
 from sepme.methods._bases import Unconstrained
 from sepme.methods._descent import Change, Deltas, Learner, Loss
 from sepme.methods._training import FrozenPool, MomentumStop
+
+_VARIANTS = {
+    "x": r".*\.attn2\..*",
+    "u": r"(?!.*\.attn2\.|time_embedding\.|conv_out$).*",
+    "strict": CROSS_ATTN_KV,
+}
+"""Weights that are trained: cross-attention, all but it, or only its keys and values."""
 
 _SMOOTHING = 0.9
 """Of the running loss, which is shown and recorded but stops nothing."""
@@ -39,8 +46,12 @@ class ESD(Unconstrained):
         images: Images the pristine model draws for each concept.
         pool: Noised latents made from them.
         bins: DDIM bins the timesteps are drawn from (paper: 50).
-        target_modules: Sites to change, a regular expression for the module path. The paper trains
-            all weights of cross-attention; only those that read the text can be changed here.
+        variant: ``"x"`` trains all weights of cross-attention, which the paper does for styles;
+            ``"u"`` all linear and convolution weights but those, the time embedding and the last
+            layer, which it does for objects and nudity; ``"strict"`` only keys and values of
+            cross-attention.
+        target_modules: Sites to change, a regular expression for the module path; empty: those of
+            the variant.
 
     Raises:
         SpecError: If a value is out of range.
@@ -58,8 +69,13 @@ class ESD(Unconstrained):
     restorable: ClassVar[str] = "everything, exactly; not one of several concepts"
     cost: ClassVar[str] = "hundreds of steps, one U-Net forward and backward each"
 
+    variant: Literal["x", "u", "strict"] = from_paper("x", one_of=tuple(_VARIANTS))
+    target_modules: str = from_paper("")
     guidance: float = from_paper(1.0, above=0)
     learning_rate: float = from_paper(1e-5, above=0)
+
+    def _targets(self) -> str:
+        return self.target_modules or _VARIANTS[self.variant]
 
     def _loss(self, model: Backend, batches: Sequence[Iterator[FrozenPool]]) -> Loss:
         turns = cycle(batches)

@@ -40,7 +40,8 @@ class SepMEFree(Unconstrained):
         pool: Noised latents made from them.
         bins: DDIM bins the timesteps are drawn from (paper: 50).
         target_modules: Sites to change, a regular expression for the module path. The paper frees
-            all weights of cross-attention; only those that read the text can be changed here.
+            all weights of cross-attention, here ``.*[.]attn2[.].*``; the default is its keys and
+            values.
 
     Raises:
         SpecError: If a value is out of range.

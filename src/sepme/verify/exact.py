@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from sepme.core.compose import compose, guards_of
+from sepme.core.compose import compose, guards_of, sites_of
 from sepme.core.concept import Concept
 from sepme.core.shift import ConceptShift
 from sepme.verify.cases import Batch, Block, Case
@@ -45,7 +45,7 @@ def erased_again(model: ErasedPipeline, name: str) -> Iterator[None]:
     pairs = list(zip(model.shifts, (e.strength for e in model.ledger.active), strict=True))
     pairs.append((model.shift(name), entry.strength))
     with model.backend.pristine():
-        model.backend.write(compose(model.sites(), pairs))
+        model.backend.write(compose(sites_of(model, (shift for shift, _ in pairs)), pairs))
         model.backend.guard(guards_of(pairs))
         yield
 
@@ -65,9 +65,10 @@ def restore_all(
         Checks of weights, fingerprint, images, and of the erased state's return.
     """
     before = {site: weight.clone() for site, weight in model.backend.live().items()}
-    ledger, guards = model.ledger, model.backend.guards
+    ledger, guards, originals = model.ledger, model.backend.guards, model.backend.originals()
     with model.restored(*(entry.name for entry in ledger.active)):
         weights = same(model.backend.live(), model.sites()) and not model.backend.guards
+        weights = weights and same(model.sites(tuple(originals)), originals)
         fresh = _fresh_fingerprint(model)
         for batch in batches:
             studio.draw(ALL_RESTORED, batch)
@@ -80,7 +81,7 @@ def restore_all(
         Check(
             "everything restored: weights",
             weights,
-            f"{count:,} weights in {len(before)} text sites, compared bit for bit.",
+            f"{count:,} weights in {len(before)} sites, compared bit for bit.",
         ),
         Check(
             "everything restored: images",
@@ -107,11 +108,11 @@ def state_checks(model: ErasedPipeline) -> tuple[Check, ...]:
         model: The model.
 
     Returns:
-        Two checks.
+        Two checks, and a notice for each shift of single weights.
     """
     entries = model.ledger.active
     active = list(zip(model.shifts, (entry.strength for entry in entries), strict=True))
-    live = same(model.backend.live(), compose(model.sites(), active))
+    live = same(model.backend.live(), compose(sites_of(model, model.shifts), active))
     live = live and model.backend.guards == guards_of(active)
     digests = [
         ConceptShift.from_parts(shift.metadata(), shift.payload.tensors()).digest
@@ -129,7 +130,20 @@ def state_checks(model: ErasedPipeline) -> tuple[Check, ...]:
             right == len(entries),
             f"{right} of {len(entries)} digests (SHA-256) agree.",
         ),
+        *_positions(model.shifts),
     )
+
+
+def _positions(shifts: Sequence[ConceptShift]) -> Iterator[Check]:
+    """What shifts of single weights give away."""
+    for shift in shifts:
+        if shift.payload.kind == "sparse":
+            yield Check(
+                f"{shift.name}: what the positions of its changed weights give away",
+                None,
+                "They tell which concept it is to whoever has the shift or the erased weights, and "
+                "help to revive it (https://arxiv.org/abs/2603.06640).",
+            )
 
 
 def untouched(
@@ -178,12 +192,17 @@ def leak(model: ErasedPipeline, concept: Concept) -> float:
         concept: The concept.
 
     Returns:
-        ``|dW e| / (|dW| |e|)``, the largest over shifts and sites (Frobenius norms, 0 to 1).
+        ``|dW e| / (|dW| |e|)``, the largest over shifts and text sites (Frobenius norms, 0 to 1).
     """
     rows = model.encode(concept.prompts).to("cpu", torch.float64)
     rows = rows.reshape(-1, rows.shape[-1])
     sites = model.sites()
-    deltas = (s.payload.delta(site, sites[site]) for s in model.shifts for site in s.payload.sites)
+    deltas = (
+        shift.payload.delta(site, sites[site])
+        for shift in model.shifts
+        for site in shift.payload.sites
+        if site in sites
+    )
     sizes = [
         float((rows @ delta.T).norm() / (rows.norm() * delta.norm()))
         for delta in deltas

@@ -62,7 +62,7 @@ class Doubling(Guard):
 def guard_shift(model: ErasedPipeline, concept=OWL):
     """A shift with a guard in place of a change of weights."""
     rows = model.encode(concept.prompts)[0, 1:4]
-    values = {s: rows @ w.T for s, w in model.sites(r".*to_v").items()}
+    values = {s: rows @ w.T for s, w in model.sites(r".*\.attn2\.to_v").items()}
     guard = ValueGuard(torch.tensor([[10.0, 0.5, 2.0]]), values)
     shift = null_space_shift(model, concept)
     return replace(shift, payload=guard, separable=False, decoupled_from=())

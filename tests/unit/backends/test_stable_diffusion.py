@@ -36,13 +36,18 @@ def test_sites_are_the_text_sites(backend: StableDiffusion) -> None:
 
 @pytest.mark.parametrize(
     ("target_modules", "count"),
-    [(r".*\.attn2\.to_v", 4), (r"mid_block.*", 2), (["to_k"], 4), (["attn2.to_k", ".to_v"], 8)],
+    [
+        (r".*\.attn2\.to_v", 4),
+        (r"mid_block.*attn2\.to_[kv]", 2),
+        (["to_k"], 8),
+        (["attn2.to_k", ".attn2.to_v"], 8),
+    ],
 )
 def test_target_modules_follow_peft(backend: StableDiffusion, target_modules, count: int) -> None:
     assert len(backend.sites(target_modules)) == count
 
 
-@pytest.mark.parametrize("target_modules", ["attn2", ["o_k"], [], "(", r".*attn1\.to_k"])
+@pytest.mark.parametrize("target_modules", ["attn2", ["o_k"], [], "(", r".*\.norm1"])
 def test_target_modules_that_match_nothing(backend: StableDiffusion, target_modules) -> None:
     with pytest.raises(BackendError, match="target_modules"):
         backend.sites(target_modules)

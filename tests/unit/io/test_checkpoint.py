@@ -6,7 +6,7 @@ import pytest
 
 from sepme.errors import LedgerError
 from sepme.io.checkpoint import card, save_checkpoint
-from tests.shifts import make_shift
+from tests.shifts import make_shift, make_sparse_shift
 
 SHIFTS = [(make_shift("van-gogh"), 1.0), (make_shift("x", seed=1), 0.5)]
 
@@ -61,5 +61,8 @@ def test_the_card_says_what_and_what_not() -> None:
     assert SHIFTS[0][0].digest[:16] in text
     assert "| 0.5 |" in text
     assert "suppresses generation" in text
+    assert "2603.06640" not in text
+    sparse = make_sparse_shift("x")
+    assert "2603.06640" in card([*SHIFTS, (sparse, 1.0)], model="demo")
     with pytest.raises(LedgerError, match="nothing to export"):
         card([], model="demo")

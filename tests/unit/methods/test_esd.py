@@ -25,7 +25,13 @@ def test_the_papers_values() -> None:
     paper = ESD().resolve()
     assert (paper.guidance, paper.learning_rate, paper.max_steps) == (1.0, 1e-5, 1000)
     assert (paper.batch_size, paper.bins) == (1, 50)
-    for key, bad in {"guidance": 0, "learning_rate": -1, "max_steps": 1.5}.items():
+    assert (paper.variant, paper.target_modules) == ("x", "")
+    for key, bad in {
+        "variant": "full",
+        "guidance": 0,
+        "learning_rate": -1,
+        "max_steps": 1.5,
+    }.items():
         with pytest.raises(SpecError, match=f"^{key} must be"):
             ESD(**{key: bad})
     with pytest.raises(SpecError, match="no hyper-parameter 'threshold'"):
@@ -35,7 +41,8 @@ def test_the_papers_values() -> None:
 def by_hand(model, method: ESD, seed: int) -> list[float]:
     """The paper's loop: a frozen teacher asked twice a step, a student with trained weights."""
     teacher, student = (copy.deepcopy(model.pipeline.unet) for _ in range(2))
-    weights = {s: w.clone().requires_grad_() for s, w in model.sites().items()}
+    chosen = model.sites(method._targets())
+    weights = {s: w.clone().requires_grad_() for s, w in chosen.items()}
     named = {f"{site}.weight": weight for site, weight in weights.items()}
     blank = model.encode([""])
     adam = torch.optim.Adam(weights.values(), lr=method.learning_rate)
@@ -54,13 +61,46 @@ def by_hand(model, method: ESD, seed: int) -> list[float]:
     return found
 
 
-@pytest.mark.parametrize("guidance", [1.0, 3.0])
-def test_fit_is_the_loop_with_a_teacher(tiny_model, guidance: float) -> None:
-    method = ESD(**SMALL, guidance=guidance).resolve()
+@pytest.mark.parametrize(
+    ("variant", "guidance", "rate"),
+    [("strict", 1.0, 3e-3), ("strict", 3.0, 3e-3), ("x", 1.0, 3e-3), ("u", 1.0, 3e-4)],
+)
+def test_fit_is_the_loop_with_a_teacher(
+    tiny_model, variant: str, guidance: float, rate: float
+) -> None:
+    options = SMALL | {"variant": variant, "guidance": guidance, "learning_rate": rate}
+    method = ESD(**options).resolve()
     ours = losses_of(tiny_model, method, seed=3)
     theirs = by_hand(tiny_model, method, seed=3)
     assert torch.allclose(torch.tensor(ours), torch.tensor(theirs), rtol=2e-2, atol=theirs[0] / 50)
     assert min(ours) < 0.7 * ours[0]  # inverse check: it does learn
+
+
+def test_a_variant_says_which_weights_are_learned(tiny_model) -> None:
+    everything = set(tiny_model.sites(".*"))
+    cross = {site for site in everything if ".attn2." in site}
+    spared = {"conv_out", "time_embedding.linear_1", "time_embedding.linear_2"}
+    expected = {"x": cross, "u": everything - cross - spared, "strict": set(tiny_model.sites())}
+    for variant, sites in expected.items():
+        method = ESD(**SMALL | {"max_steps": 2}, variant=variant)
+        shift = method.fit(tiny_model, TARGET)
+        assert set(shift.payload.sites) == sites
+        assert all(change.any() for change in shift.payload.changes.values())
+        assert shift.provenance.config["variant"] == variant
+    (site,) = ESD(**SMALL, target_modules="conv_in").fit(tiny_model, TARGET).payload.sites
+    assert site == "conv_in"  # sites that are named win
+
+
+def test_restored_means_every_weight(tiny_model) -> None:
+    unet = tiny_model.pipeline.unet
+    before = {name: weight.clone() for name, weight in unet.state_dict().items()}
+    tiny_model.erase(ESD(**SMALL, variant="u").fit(tiny_model, TARGET))
+    after = unet.state_dict()
+    moved = {name for name, weight in before.items() if not torch.equal(after[name], weight)}
+    assert "conv_in.weight" in moved  # inverse check: convolutions are changed
+    assert not any(".attn2." in name for name in moved)
+    tiny_model.restore(TARGET.name)
+    assert all(torch.equal(unet.state_dict()[name], weight) for name, weight in before.items())
 
 
 def test_the_prediction_turns_away_from_the_concept(tiny_model) -> None:

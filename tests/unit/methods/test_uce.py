@@ -219,7 +219,7 @@ def test_target_modules_choose_the_sites(tiny_model: sepme.ErasedPipeline) -> No
     shift = UCE(target_modules=r".*\.attn2\.to_v").fit(tiny_model, TARGET)
     assert len(shift.payload.sites) == 4
     assert all(site.endswith("to_v") for site in shift.payload.sites)
-    with pytest.raises(BackendError, match="matches none"):
+    with pytest.raises(BackendError, match="matches no linear"):
         UCE(target_modules="x").fit(tiny_model, TARGET)
 
 
