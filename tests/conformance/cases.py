@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from sepme.core.method import Method
 from sepme.methods.adavd import AdaVD
 from sepme.methods.conceptprune import ConceptPrune
+from sepme.methods.doco import DoCo
 from sepme.methods.esd import ESD
 from sepme.methods.oce import OCE
 from sepme.methods.rece import RECE
@@ -19,6 +20,7 @@ from sepme.methods.uce import UCE
 CASES: Mapping[str, Method] = {
     "adavd": AdaVD(),
     "conceptprune": ConceptPrune(steps=4, early=2),
+    "doco": DoCo(images=2, pool=4, warm_up=4, max_steps=12, batch_size=2, learning_rate=1e-3),
     "esd": ESD(images=2, pool=4, max_steps=12, learning_rate=1e-3),
     "oce": OCE(),
     "rece": RECE(),

@@ -9,6 +9,7 @@ METHODS: Registry[type[Method]] = Registry(
     {
         "adavd": "sepme.methods.adavd:AdaVD",
         "conceptprune": "sepme.methods.conceptprune:ConceptPrune",
+        "doco": "sepme.methods.doco:DoCo",
         "esd": "sepme.methods.esd:ESD",
         "oce": "sepme.methods.oce:OCE",
         "rece": "sepme.methods.rece:RECE",

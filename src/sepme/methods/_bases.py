@@ -17,7 +17,7 @@ from sepme.core.record import Scalar
 from sepme.core.shift import ConceptShift
 from sepme.linalg.null_space import null_space, private_directions, separability
 from sepme.methods._correlation import UNITS, correlation
-from sepme.methods._descent import Change, Deltas, Factors, Learner, Loss, Matrices, descend
+from sepme.methods._descent import Change, Deltas, Factors, Learner, Matrices, descend
 from sepme.methods._training import FrozenPool, MomentumStop, OnStep, frozen_pool, parts, run
 
 
@@ -228,8 +228,7 @@ class Unconstrained(Trained):
     ) -> tuple[ConceptShift, ...]:
         concepts = tuple(others)
         change = Matrices.zeros(model.sites(self._targets()))
-        batches = [self._parts(model, concept, seed) for concept in concepts]
-        learner = self._learner(change, self._loss(model, batches))
+        learner = self._learner(model, change, others, seed)
         self._descend([learner], concepts, on_step)
         return (
             ConceptShift(
@@ -246,9 +245,7 @@ class Unconstrained(Trained):
         return self.target_modules
 
     @abstractmethod
-    def _loss(self, model: Backend, batches: Sequence[Iterator[FrozenPool]]) -> Loss:
-        """The loss of the model with some changes, on batches of each concept."""
-
-    @abstractmethod
-    def _learner(self, change: Change, loss: Loss) -> Learner:
-        """What trains the change."""
+    def _learner(
+        self, model: Backend, change: Change, others: Mapping[Concept, Sequence[Concept]], seed: int
+    ) -> Learner:
+        """What trains the change of some concepts, each given with what it must leave alone."""

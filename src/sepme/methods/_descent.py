@@ -20,8 +20,16 @@ Deltas: TypeAlias = Mapping[str, Tensor]
 Loss: TypeAlias = Callable[[Deltas], Tensor]
 """Loss of the model with some changes on the next batch; a differentiable scalar."""
 
+Rule: TypeAlias = Callable[[Tensor, Deltas], Sequence[Tensor]]
+"""What a loss asks of each change: its gradient, or what a method makes of it."""
+
 MOST_BALANCE = 10.0
 """Largest balance factor, and the inverse of the smallest."""
+
+
+def steepest(loss: Tensor, deltas: Deltas) -> Sequence[Tensor]:
+    """The gradient of a loss in each change."""
+    return torch.autograd.grad(loss, list(deltas.values()))
 
 
 class Change(Protocol):
@@ -102,6 +110,7 @@ class Learner:
         stop: Decides when this change is left as it is.
         optimizer: Of the change's parameters.
         penalty: lambda, weight of the L1 norm of the summed changes, averaged over sites.
+        rule: Makes the gradient out of the loss.
     """
 
     change: Change
@@ -109,14 +118,22 @@ class Learner:
     stop: MomentumStop
     optimizer: torch.optim.Optimizer
     penalty: float
+    rule: Rule
 
     @classmethod
     def of(
-        cls, change: Change, loss: Loss, stop: MomentumStop, *, rate: float, penalty: float = 0.0
+        cls,
+        change: Change,
+        loss: Loss,
+        stop: MomentumStop,
+        *,
+        rate: float,
+        penalty: float = 0.0,
+        rule: Rule = steepest,
     ) -> Learner:
         """A learner that trains with Adam, ``rate`` being its learning rate."""
         adam = torch.optim.Adam(change.parameters.values(), lr=rate, fused=True)
-        return cls(change, loss, stop, adam, penalty)
+        return cls(change, loss, stop, adam, penalty, rule)
 
     def look(self, total: Deltas) -> tuple[float, Sequence[Tensor]]:
         """The loss under the summed changes, and its gradient in them unless the stop fires.
@@ -125,7 +142,7 @@ class Learner:
         """
         loss = self.loss(total)
         step = self.stop.update(loss.item())
-        return step.loss, () if step.stopped else torch.autograd.grad(loss, list(total.values()))
+        return step.loss, () if step.stopped else self.rule(loss, total)
 
     def learn(self, deltas: Deltas, gradient: Sequence[Tensor], eta: float, total: Deltas) -> None:
         """One update, from eta times the loss's gradient; that of the L1 norm is known."""

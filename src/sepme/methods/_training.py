@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -59,6 +59,11 @@ class MomentumStop:
         self.steps = 0
         self.stopped = False
 
+    @classmethod
+    def never(cls) -> MomentumStop:
+        """One that smooths the loss, by 0.9, and lets the fit take all its steps."""
+        return cls(0.9, -math.inf)
+
     def update(self, loss: float) -> Step:
         """Take in the loss of one step and tell where that leaves the fit.
 
@@ -86,6 +91,28 @@ class MomentumStop:
         """What is to be told of the training: steps, statistic, and whether the stop fired."""
         facts: dict[str, Scalar] = {"steps": self.steps, "momentum": self.momentum}
         return facts if self.threshold == -math.inf else facts | {"stopped": self.stopped}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Noised:
+    """Noised latents of images that the pristine model draws for some prompts.
+
+    Attributes:
+        latents: ``x_t``, ``(n, channels, height, width)``.
+        timesteps: ``(n,)``.
+        noise: What was added, same shape as ``latents``.
+        prompts: Which prompt each image was drawn for, ``(n,)``.
+    """
+
+    latents: Tensor
+    timesteps: Tensor
+    noise: Tensor
+    prompts: Tensor
+
+    def __getitem__(self, pick: Tensor) -> Noised:
+        """The part at some indices."""
+        parts = (self.latents, self.timesteps, self.noise, self.prompts)
+        return Noised(*(part[pick.to(part.device)] for part in parts))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,6 +144,23 @@ class FrozenPool:
 
 
 @torch.no_grad()
+def noised_images(
+    model: Backend, prompts: Sequence[str], *, images: int, size: int, bins: int, seed: int
+) -> Noised:
+    """Noise images the pristine model draws for some prompts, as `frozen_pool` describes."""
+    generator = torch.Generator().manual_seed(seed)
+    images = min(images, size)
+    turns = torch.arange(images) % len(prompts)
+    asked = [prompts[turn] for turn in turns]
+    drawn = model.draw_latents(asked, seeds=[seed + i for i in range(images)])
+    pick = torch.arange(size) % images
+    timesteps = _timesteps(size, bins, model.num_train_timesteps, generator).to(drawn.device)
+    noise = torch.randn(size, *drawn.shape[1:], generator=generator).to(drawn)
+    latents = model.add_noise(drawn[pick.to(drawn.device)], noise, timesteps)
+    return Noised(latents, timesteps, noise, turns[pick].to(drawn.device))
+
+
+@torch.no_grad()
 def frozen_pool(
     model: Backend, concept: Concept, *, images: int, size: int, bins: int, seed: int
 ) -> FrozenPool:
@@ -141,19 +185,11 @@ def frozen_pool(
         SpecError: If there are more bins than timesteps.
         Diverged: If the pristine model itself predicts numbers that are not finite.
     """
-    generator = torch.Generator().manual_seed(seed)
-    images = min(images, size)
-    turns = torch.arange(images) % len(concept.prompts)
-    prompts = [concept.prompts[turn] for turn in turns]
-    drawn = model.draw_latents(prompts, seeds=[seed + i for i in range(images)])
-    pick = torch.arange(size) % images
-    timesteps = _timesteps(size, bins, model.num_train_timesteps, generator).to(drawn.device)
-    noise = torch.randn(size, *drawn.shape[1:], generator=generator).to(drawn)
-    latents = model.add_noise(drawn[pick.to(drawn.device)], noise, timesteps)
-    rows = model.encode(concept.prompts)
-    embeds = rows[turns[pick].to(rows.device)]
+    noised = noised_images(model, concept.prompts, images=images, size=size, bins=bins, seed=seed)
+    embeds = model.encode(concept.prompts)[noised.prompts]
     empty = model.encode(BLANK.prompts).expand(size, -1, -1)
-    blank, target = (_predict(model, latents, timesteps, text) for text in (empty, embeds))
+    latents, timesteps = noised.latents, noised.timesteps
+    blank, target = (pristine_noise(model, latents, timesteps, text) for text in (empty, embeds))
     if not torch.isfinite(blank).all() or not torch.isfinite(target).all():
         raise Diverged(
             f"the model as it is predicts numbers that are not finite for {concept.prompts[0]!r}. "
@@ -170,7 +206,9 @@ def _timesteps(size: int, bins: int, total: int, generator: torch.Generator) -> 
     return chosen * width + torch.randint(width, (size,), generator=generator)
 
 
-def _predict(model: Backend, latents: Tensor, timesteps: Tensor, embeds: Tensor) -> Tensor:
+@torch.no_grad()
+def pristine_noise(model: Backend, latents: Tensor, timesteps: Tensor, embeds: Tensor) -> Tensor:
+    """What the pristine model predicts, in batches, float32."""
     parts = (torch.split(part, _AT_ONCE) for part in (latents, timesteps, embeds))
     return torch.cat([model.predict_noise(*part).float() for part in zip(*parts, strict=True)])
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from typing import ClassVar, Literal
@@ -12,10 +11,11 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from sepme.core.backend import CROSS_ATTN_KV, Backend
+from sepme.core.concept import Concept
 from sepme.core.method import from_paper
 from sepme.methods._bases import Unconstrained
-from sepme.methods._descent import Change, Deltas, Learner, Loss
-from sepme.methods._training import FrozenPool, MomentumStop
+from sepme.methods._descent import Change, Deltas, Learner
+from sepme.methods._training import MomentumStop
 
 _VARIANTS = {
     "x": r".*\.attn2\..*",
@@ -23,9 +23,6 @@ _VARIANTS = {
     "strict": CROSS_ATTN_KV,
 }
 """Weights that are trained: cross-attention, all but it, or only its keys and values."""
-
-_SMOOTHING = 0.9
-"""Of the running loss, which is shown and recorded but stops nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,16 +74,14 @@ class ESD(Unconstrained):
     def _targets(self) -> str:
         return self.target_modules or _VARIANTS[self.variant]
 
-    def _loss(self, model: Backend, batches: Sequence[Iterator[FrozenPool]]) -> Loss:
-        turns = cycle(batches)
+    def _learner(
+        self, model: Backend, change: Change, others: Mapping[Concept, Sequence[Concept]], seed: int
+    ) -> Learner:
+        turns = cycle([self._parts(model, concept, seed) for concept in others])
 
         def distance(deltas: Deltas) -> Tensor:
             part = next(next(turns))
             noise = model.predict_noise(part.latents, part.timesteps, part.embeds, deltas=deltas)
             return mse_loss(noise.float(), part.blank - self.guidance * part.representation)
 
-        return distance
-
-    def _learner(self, change: Change, loss: Loss) -> Learner:
-        stop = MomentumStop(_SMOOTHING, -math.inf)
-        return Learner.of(change, loss, stop, rate=self.learning_rate)
+        return Learner.of(change, distance, MomentumStop.never(), rate=self.learning_rate)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import mul
 from typing import ClassVar, Literal
@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from sepme.core.backend import Backend
-from sepme.core.concept import BLANK
+from sepme.core.concept import BLANK, Concept
 from sepme.core.method import from_paper
 from sepme.methods._bases import Unconstrained
 from sepme.methods._correlation import correlation
-from sepme.methods._descent import Change, Deltas, Learner, Loss, balance
+from sepme.methods._descent import Change, Deltas, Learner, balance
 from sepme.methods._training import FrozenPool, MomentumStop
 
 
@@ -65,19 +65,19 @@ class SepMEFree(Unconstrained):
     threshold: float = from_paper(1e-4)
     penalty: float = from_paper(1e-6, least=0)
 
-    def _loss(self, model: Backend, batches: Sequence[Iterator[FrozenPool]]) -> Loss:
+    def _learner(
+        self, model: Backend, change: Change, others: Mapping[Concept, Sequence[Concept]], seed: int
+    ) -> Learner:
         blank = model.encode(BLANK.prompts)
+        batches = [self._parts(model, concept, seed) for concept in others]
 
         def correlations(deltas: Deltas) -> Tensor:
             losses = [_left(model, next(parts), blank, deltas) for parts in batches]
             weights = balance([loss.item() for loss in losses])
             return torch.stack([*map(mul, weights, losses)]).sum()
 
-        return correlations
-
-    def _learner(self, change: Change, loss: Loss) -> Learner:
         stop = MomentumStop(self.momentum, self.threshold)
-        return Learner.of(change, loss, stop, rate=self.learning_rate, penalty=self.penalty)
+        return Learner.of(change, correlations, stop, rate=self.learning_rate, penalty=self.penalty)
 
 
 def _left(model: Backend, part: FrozenPool, blank: Tensor, deltas: Deltas) -> Tensor:

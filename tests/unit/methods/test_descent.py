@@ -146,3 +146,23 @@ def test_payloads() -> None:
             assert torch.equal(payload.delta(site, SITES[site]).float(), delta)
         assert payload.delta("k", SITES["k"]).any()
         assert not payload.delta("v", SITES["v"]).any()
+
+
+def test_a_rule_replaces_the_gradient() -> None:
+    """Each weight follows what the rule makes of the loss; the inverse: of the gradient."""
+    seen = []
+
+    def only_keys(loss: torch.Tensor, deltas) -> list[torch.Tensor]:
+        seen.append(loss.item())
+        return [torch.ones_like(deltas["k"]), torch.zeros_like(deltas["v"])]
+
+    ruled, plain = (
+        Learner.of(Matrices.zeros(SITES), distance, MomentumStop.never(), rate=0.1, **rule)
+        for rule in ({"rule": only_keys}, {})
+    )
+    losses = [step.loss for step in descend([ruled], steps=3)]
+    list(descend([plain], steps=3))
+    assert seen == losses
+    assert (ruled.change.deltas()["k"] < -0.29).all()
+    assert not ruled.change.deltas()["v"].any()
+    assert plain.change.deltas()["v"].all()

@@ -7,7 +7,15 @@ import torch
 
 from sepme.core.concept import Concept
 from sepme.errors import Diverged, SpecError
-from sepme.methods._training import MomentumStop, Step, batches, frozen_pool, parts, run
+from sepme.methods._training import (
+    MomentumStop,
+    Step,
+    batches,
+    frozen_pool,
+    noised_images,
+    parts,
+    run,
+)
 from tests.tiny import TINY_CONCEPTS
 
 
@@ -106,6 +114,18 @@ def test_pool_holds_what_the_pristine_model_says(tiny_model) -> None:
     part = pool[torch.tensor([3, 1])]
     assert torch.equal(part.latents, pool.latents[[3, 1]])
     assert torch.equal(part.blank, pool.blank[[3, 1]])
+
+
+def test_noised_images_know_their_noise(tiny_model) -> None:
+    how = {"images": 3, "size": 5, "bins": 50, "seed": 0}
+    noised = noised_images(tiny_model, ("owl", "fig"), **how)
+    images = tiny_model.draw_latents(["owl", "fig", "owl"], seeds=[0, 1, 2])[[0, 1, 2, 0, 1]]
+    again = tiny_model.add_noise(images, noised.noise, noised.timesteps)
+    assert torch.equal(noised.latents, again)
+    assert noised.prompts.tolist() == [0, 1, 0, 0, 1]
+    part = noised[torch.tensor([3, 1])]
+    assert torch.equal(part.noise, noised.noise[[3, 1]])
+    assert part.prompts.tolist() == [0, 1]
 
 
 def test_parts_follow_the_batches(tiny_model) -> None:
