@@ -4,9 +4,12 @@ from collections.abc import Mapping
 
 from sepme.core.method import Method
 from sepme.methods.adavd import AdaVD
+from sepme.methods.concept_ablation import ConceptAblation
 from sepme.methods.conceptprune import ConceptPrune
 from sepme.methods.doco import DoCo
 from sepme.methods.esd import ESD
+from sepme.methods.fmn import ForgetMeNot
+from sepme.methods.mace import MACE
 from sepme.methods.oce import OCE
 from sepme.methods.rece import RECE
 from sepme.methods.semantic_surgery import SemanticSurgery
@@ -19,9 +22,14 @@ from sepme.methods.uce import UCE
 
 CASES: Mapping[str, Method] = {
     "adavd": AdaVD(),
+    "concept-ablation": ConceptAblation(
+        images=2, pool=4, max_steps=12, batch_size=1, learning_rate=1e-3
+    ),
     "conceptprune": ConceptPrune(steps=4, early=2),
     "doco": DoCo(images=2, pool=4, warm_up=4, max_steps=12, batch_size=2, learning_rate=1e-3),
     "esd": ESD(images=2, pool=4, max_steps=12, learning_rate=1e-3),
+    "fmn": ForgetMeNot(images=2, pool=4, max_steps=12, learning_rate=1e-3),
+    "mace": MACE(images=2, pool=4, max_steps=12, learning_rate=1e-2, lamb=0.1),
     "oce": OCE(),
     "rece": RECE(),
     "semantic-surgery": SemanticSurgery(),

@@ -75,6 +75,17 @@ class Delegate:
             latents, timesteps, prompt_embeds, deltas=deltas, guards=guards
         )
 
+    def attend(
+        self,
+        latents: Tensor,
+        timesteps: Tensor,
+        prompt_embeds: Tensor,
+        *,
+        deltas: Mapping[str, Delta] | None = None,
+    ) -> dict[str, Tensor]:
+        """Cross-attention of the pristine model plus the given changes, by layer."""
+        return self.backend.attend(latents, timesteps, prompt_embeds, deltas=deltas)
+
     def draw_latents(self, prompts: Sequence[str], *, seeds: Sequence[int]) -> Tensor:
         """Latents of images the pristine model draws."""
         return self.backend.draw_latents(prompts, seeds=seeds)

@@ -13,6 +13,7 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 from torch.func import functional_call
 
+from sepme.backends.attention import attention_maps
 from sepme.backends.guarding import Guarding, Guards, guards_fingerprint
 from sepme.backends.recording import InputNorms
 from sepme.backends.sidecar import Sidecar
@@ -180,6 +181,19 @@ class StableDiffusion:
     def _condition(self, latents: Tensor, prompt_embeds: Tensor) -> dict[str, Any]:
         """What the U-Net is told besides latents, timesteps and text embeddings."""
         return {}
+
+    def attend(
+        self,
+        latents: Tensor,
+        timesteps: Tensor,
+        prompt_embeds: Tensor,
+        *,
+        deltas: Mapping[str, Delta] | None = None,
+    ) -> dict[str, Tensor]:
+        """Cross-attention of pristine weights plus ``deltas``, by layer; differentiable in them."""
+        with attention_maps(self.pipeline.unet) as maps:
+            self.predict_noise(latents, timesteps, prompt_embeds, deltas=deltas)
+        return maps
 
     def write(self, weights: Mapping[str, Tensor]) -> None:
         """Copy weights into the live U-Net, in place."""

@@ -102,6 +102,27 @@ class Backend(Protocol):
             Same shape as ``latents``.
         """
 
+    def attend(
+        self,
+        latents: Tensor,
+        timesteps: Tensor,
+        prompt_embeds: Tensor,
+        *,
+        deltas: Mapping[str, Delta] | None = None,
+    ) -> dict[str, Tensor]:
+        """Where the pristine model plus the given changes looks at each token of the text.
+
+        Args:
+            latents: ``(n, channels, height, width)``.
+            timesteps: ``(n,)``.
+            prompt_embeds: ``(n, tokens, d_text)``.
+            deltas: Site to change; None is the pristine model. The maps are differentiable in them.
+
+        Returns:
+            Cross-attention layer, by module path, to its probabilities,
+            ``(n, heads, pixels, tokens)``; they sum to 1 over the tokens.
+        """
+
     def draw_latents(self, prompts: Sequence[str], *, seeds: Sequence[int]) -> Tensor:
         """Latents of images the pristine model draws.
 

@@ -8,9 +8,12 @@ METHODS: Registry[type[Method]] = Registry(
     "method",
     {
         "adavd": "sepme.methods.adavd:AdaVD",
+        "concept-ablation": "sepme.methods.concept_ablation:ConceptAblation",
         "conceptprune": "sepme.methods.conceptprune:ConceptPrune",
         "doco": "sepme.methods.doco:DoCo",
         "esd": "sepme.methods.esd:ESD",
+        "fmn": "sepme.methods.fmn:ForgetMeNot",
+        "mace": "sepme.methods.mace:MACE",
         "oce": "sepme.methods.oce:OCE",
         "rece": "sepme.methods.rece:RECE",
         "semantic-surgery": "sepme.methods.semantic_surgery:SemanticSurgery",

@@ -28,8 +28,8 @@ MOST_BALANCE = 10.0
 
 
 def steepest(loss: Tensor, deltas: Deltas) -> Sequence[Tensor]:
-    """The gradient of a loss in each change."""
-    return torch.autograd.grad(loss, list(deltas.values()))
+    """The gradient of a loss in each change, zero in those it does not depend on."""
+    return torch.autograd.grad(loss, list(deltas.values()), materialize_grads=True)
 
 
 class Change(Protocol):

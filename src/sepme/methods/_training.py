@@ -18,6 +18,9 @@ from sepme.errors import Diverged, SpecError
 STOP_AFTER = 10
 """Steps that always run before the momentum stop may fire."""
 
+_SMOOTHING = 0.9
+"""Of a running loss that is shown and recorded but stops nothing."""
+
 _AT_ONCE = 16
 """Frozen predictions made in one batch."""
 
@@ -61,8 +64,8 @@ class MomentumStop:
 
     @classmethod
     def never(cls) -> MomentumStop:
-        """One that smooths the loss, by 0.9, and lets the fit take all its steps."""
-        return cls(0.9, -math.inf)
+        """One that keeps the running loss and lets the fit take all its steps."""
+        return cls(_SMOOTHING, -math.inf)
 
     def update(self, loss: float) -> Step:
         """Take in the loss of one step and tell where that leaves the fit.

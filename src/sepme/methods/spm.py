@@ -21,9 +21,6 @@ from sepme.methods._bases import Trained
 from sepme.methods._descent import Deltas, Learner, Loss
 from sepme.methods._training import FrozenPool, MomentumStop, OnStep
 
-_SMOOTHING = 0.9
-"""Of the running loss, which is shown and recorded but stops nothing."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Membrane:
@@ -155,7 +152,7 @@ class SPM(Trained):
         name = model.encode(concept.prompts[:1]).flatten(1).float()
         membrane = _Membrane.closed(sites, name, seed)
         loss = self._loss(model, concept, self._parts(model, concept, seed), seed)
-        stop = MomentumStop(_SMOOTHING, -math.inf)
+        stop = MomentumStop.never()
         learner = Learner.of(membrane, loss, stop, rate=self.learning_rate)
         self._descend([learner], [concept], on_step)
         return membrane, stop.momentum
