@@ -25,7 +25,7 @@ class SurgeryGuard(Guard):
 
     With ``D_k = e(concept k) - e("")`` and ``s_k`` the mean over rows of ``cos(D_k, e)``, concept
     ``k`` is present with ``a_k = sigmoid((s_k + beta) / gamma)``. Where some ``a_k > 1/2`` the
-    embedding becomes ``e - rho (J - e(""))`` with ``rho = max a_k`` and ``J`` the embedding of
+    embedding becomes ``e - rho (J - e(""))`` with ``rho = scale max a_k`` and ``J`` the embedding of
     the present concepts joined by commas (Semantic Surgery). A prompt in which no concept is
     present, and the blank prompt in any case, keeps its rows bit for bit.
 
@@ -35,7 +35,7 @@ class SurgeryGuard(Guard):
         joins: Embeddings of the combinations of concepts, ``((2^k - 1) * tokens, d_text)``; concept
             ``k`` is in combination ``i`` (from 1) if bit ``k`` of ``i`` is set. With more than
             `JOINED` concepts a copy of ``concepts``, whose directions are added up.
-        gate: ``(beta, gamma)`` as one row, float32.
+        gate: ``(beta, gamma, scale)`` as one row, float32.
 
     Raises:
         MethodError: If a shape or dtype does not fit.
@@ -43,7 +43,7 @@ class SurgeryGuard(Guard):
 
     Example:
         >>> blank, cat = torch.zeros(1, 2), torch.tensor([[0.0, 1.0]])
-        >>> guard = SurgeryGuard(blank, cat, cat, torch.tensor([[-0.5, 0.02]]))
+        >>> guard = SurgeryGuard(blank, cat, cat, torch.tensor([[-0.5, 0.02, 1.0]]))
         >>> guard.text(torch.tensor([[[0.0, 3.0]], [[1.0, 0.0]]]), 1.0).tolist()
         [[[0.0, 2.0]], [[1.0, 0.0]]]
     """
@@ -64,7 +64,7 @@ class SurgeryGuard(Guard):
         shapes = {
             "concepts": (max(count, 1) * tokens, width),
             "joins": (joined * tokens, width),
-            "gate": (1, 2),
+            "gate": (1, 3),
         }
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
@@ -88,7 +88,7 @@ class SurgeryGuard(Guard):
         directions = torch.nn.functional.normalize((concepts - blank).float(), dim=-1)
         rows = torch.nn.functional.normalize(embeds.float(), dim=-1)
         likeness = torch.einsum("ktd,ntd->nkt", directions, rows).mean(-1)
-        beta, gamma = self.gate[0].tolist()
+        beta, gamma, _ = self.gate[0].tolist()
         silent = (embeds == blank).flatten(1).all(dim=1, keepdim=True)
         return torch.sigmoid((likeness + beta) / gamma).masked_fill(silent, 0.0)
 
@@ -105,7 +105,7 @@ class SurgeryGuard(Guard):
         presence = self.presence(embeds)
         present = presence > 0.5
         said = self._joined(present).to(embeds) - self.blank.to(embeds)
-        rho = (strength * presence.amax(1)).to(embeds)[:, None, None]
+        rho = (strength * self.gate[0, 2] * presence.amax(1)).to(embeds)[:, None, None]
         return torch.where(present.any(1)[:, None, None], embeds - rho * said, embeds)
 
     def _joined(self, present: Tensor) -> Tensor:

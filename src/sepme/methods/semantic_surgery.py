@@ -25,7 +25,7 @@ class SemanticSurgery(Together):
 
     Concept ``k`` is present in a prompt with ``a_k = sigmoid((s_k + beta) / gamma)``, ``s_k`` the
     mean over rows of ``cos(e(k) - e(""), e(prompt))``. If some ``a_k > 1/2`` the model reads
-    ``e(prompt) - max a_k (J - e(""))``, ``J`` the embedding of the present concepts joined by
+    ``e(prompt) - scale max a_k (J - e(""))``, ``J`` the embedding of the present concepts joined by
     commas. Any other prompt is read as it is, bit for bit, and a shift lists those among
     ``decoupled_from``. The concept's first prompt stands for it. ``provenance.fit`` tells the
     least presence of a concept in its own prompts and the largest in what is to be left alone.
@@ -33,6 +33,8 @@ class SemanticSurgery(Together):
     Args:
         beta: Minus the mean cosine at which a concept counts as present (official code: -0.06).
         gamma: Width of the step around it (official code: 0.02).
+        scale: Factor of what is subtracted (paper: 1, raised only where a detector still sees the
+            concept).
 
     Raises:
         SpecError: If a value is out of range.
@@ -52,6 +54,7 @@ class SemanticSurgery(Together):
 
     beta: float = from_paper(-0.06, least=-1, most=1)
     gamma: float = from_paper(0.02, above=0)
+    scale: float = from_paper(1.0, above=0)
 
     def _solve(
         self, model: Backend, concepts: tuple[Concept, ...], others: tuple[Concept, ...], seed: int
@@ -61,7 +64,7 @@ class SemanticSurgery(Together):
             blank=_rows(model, [""]),
             concepts=_rows(model, names),
             joins=_rows(model, _joins(names)),
-            gate=torch.tensor([[self.beta, self.gamma]]),
+            gate=torch.tensor([[self.beta, self.gamma, self.scale]]),
         )
         own = [guard.presence(model.encode(c.prompts))[:, i].min() for i, c in enumerate(concepts)]
         most = {other: float(guard.presence(model.encode(other.prompts)).max()) for other in others}

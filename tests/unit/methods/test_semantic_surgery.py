@@ -52,7 +52,7 @@ def test_subtracts_what_is_present(tiny_model: ErasedPipeline) -> None:
 
 def test_only_what_is_present_is_joined(tiny_model: ErasedPipeline) -> None:
     blank, owl, fig = tiny_model.encode(["", "owl", "fig"])
-    gate = torch.tensor([[-0.3, 0.001]])
+    gate = torch.tensor([[-0.3, 0.001, 1.0]])
     joins = torch.cat([owl, fig, tiny_model.encode(["owl, fig"])[0]])
     guard = SurgeryGuard(blank, torch.cat([owl, fig]), joins, gate)
     own = owl - blank  # as far from the blank prompt as can be
@@ -112,4 +112,14 @@ def test_bad_tensors_are_refused(tiny_model: ErasedPipeline) -> None:
     with pytest.raises(MethodError, match="'joins'"):
         SurgeryGuard.from_tensors({**tensors, "joins": tensors["joins"][1:]})
     with pytest.raises(MethodError, match="gamma"):
-        SurgeryGuard.from_tensors({**tensors, "gate": torch.tensor([[0.0, 0.0]])})
+        SurgeryGuard.from_tensors({**tensors, "gate": torch.tensor([[0.0, 0.0, 1.0]])})
+
+
+def test_scale_multiplies_what_is_subtracted(tiny_model: ErasedPipeline) -> None:
+    rows = tiny_model.encode(TARGET.prompts)
+    once, twice = (
+        SemanticSurgery(beta=1.0, scale=scale).fit(tiny_model, TARGET).payload.text(rows, 1.0)
+        for scale in (1.0, 2.0)
+    )
+    assert not torch.equal(once, rows)
+    assert torch.allclose(rows - twice, 2 * (rows - once), atol=1e-5)
