@@ -25,8 +25,8 @@ class SurgeryGuard(Guard):
 
     With ``D_k = e(concept k) - e("")`` and ``s_k`` the mean over rows of ``cos(D_k, e)``, concept
     ``k`` is present with ``a_k = sigmoid((s_k + beta) / gamma)``. Where some ``a_k > 1/2`` the
-    embedding becomes ``e - rho (J - e(""))`` with ``rho = scale max a_k`` and ``J`` the embedding of
-    the present concepts joined by commas (Semantic Surgery). A prompt in which no concept is
+    embedding becomes ``e - rho (J - e(""))`` with ``rho = scale max a_k`` and ``J`` the embedding
+    of the present concepts joined by commas (Semantic Surgery). A prompt in which no concept is
     present, and the blank prompt in any case, keeps its rows bit for bit.
 
     Attributes:

@@ -116,9 +116,9 @@ def test_bad_tensors_are_refused(tiny_model: ErasedPipeline) -> None:
 
 
 def test_scale_multiplies_what_is_subtracted(tiny_model: ErasedPipeline) -> None:
-    rows = tiny_model.encode(TARGET.prompts)
+    rows = tiny_model.encode(OWL.prompts)
     once, twice = (
-        SemanticSurgery(beta=1.0, scale=scale).fit(tiny_model, TARGET).payload.text(rows, 1.0)
+        SemanticSurgery(beta=1.0, scale=scale).fit(tiny_model, OWL).payload.text(rows, 1.0)
         for scale in (1.0, 2.0)
     )
     assert not torch.equal(once, rows)
