@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -14,11 +13,10 @@ from torch import Tensor
 from torch.func import functional_call
 
 from sepme.backends.attention import attention_maps
-from sepme.backends.guarding import Guarding, Guards, guards_fingerprint
+from sepme.backends.live import LiveUNet
 from sepme.backends.recording import InputNorms
 from sepme.backends.sidecar import Sidecar
-from sepme.backends.weights import PristineWeights
-from sepme.core.backend import CROSS_ATTN_KV, Delta
+from sepme.core.backend import Delta
 from sepme.core.concept import Concept
 from sepme.core.fingerprint import fingerprint
 from sepme.core.guard import Guard
@@ -33,14 +31,12 @@ what was asked for besides them; a last, smaller chunk may differ in the last bi
 _PREDICTIONS = ("epsilon", "v_prediction")
 
 
-class StableDiffusion:
+class StableDiffusion(LiveUNet):
     """A diffusers ``StableDiffusionPipeline`` seen through :class:`sepme.core.backend.Backend`.
 
-    Keeps a pristine copy of the text sites (77 MB in float32 for SD 1.x), and of any other weight
-    of the U-Net for as long as it is changed; everything else is the pipeline's own, and stays
-    usable with any diffusers code. Methods that speak of the pristine
-    model hold whatever the live weights are. The networks are switched to evaluation and need no
-    gradients from here on.
+    Everything but the pristine copies is the pipeline's own, and stays usable with any diffusers
+    code. Methods that speak of the pristine model hold whatever the live weights are. The networks
+    are switched to evaluation and need no gradients from here on.
 
     Args:
         pipeline: The live pipeline; its U-Net's weights are what sepme changes.
@@ -57,14 +53,13 @@ class StableDiffusion:
 
     def __init__(self, pipeline: Any, sidecar: Sidecar) -> None:  # noqa: ANN401 (diffusers' own)
         _check_family(pipeline, self._ENCODERS)
+        super().__init__(pipeline.unet)
         self.pipeline = pipeline
         self.sidecar = sidecar
         # The live scheduler is the user's to change; training needs the plain diffusion process.
         self._process = DDIMScheduler.from_config(pipeline.scheduler.config)
         for part in ("unet", "vae", *self._ENCODERS):
             getattr(pipeline, part).requires_grad_(False).eval()
-        self._pristine = PristineWeights(pipeline.unet)
-        self._guarding = Guarding(pipeline.unet)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -100,23 +95,6 @@ class StableDiffusion:
     def num_train_timesteps(self) -> int:
         """Number of diffusion timesteps the model was trained with."""
         return int(self._process.config.num_train_timesteps)
-
-    def sites(self, target_modules: str | Sequence[str] = CROSS_ATTN_KV) -> Mapping[str, Tensor]:
-        """Pristine weights of the matching linear and convolution layers, by module path.
-
-        A weight that is not changed at the moment is the live one itself, without a copy.
-        """
-        self._follow_device()
-        matches = self._pristine.matching(target_modules)
-        if not matches:
-            raise BackendError(
-                f"target_modules {target_modules!r} matches no linear or convolution layer; "
-                f"expected names such as {next(iter(self._pristine))!r}."
-            )
-        return matches
-
-    def _follow_device(self) -> None:
-        self._pristine.follow(self.pipeline.unet.device)
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Tensor:
@@ -194,55 +172,6 @@ class StableDiffusion:
         with attention_maps(self.pipeline.unet) as maps:
             self.predict_noise(latents, timesteps, prompt_embeds, deltas=deltas)
         return maps
-
-    def write(self, weights: Mapping[str, Tensor]) -> None:
-        """Copy weights into the live U-Net, in place."""
-        self._pristine.write(weights)
-
-    def live(self) -> dict[str, Tensor]:
-        """Weights of the text sites and of all other changed sites as the pipeline uses them."""
-        return self._pristine.live()
-
-    def originals(self) -> dict[str, Tensor]:
-        """Pristine weights of the sites in `live`; writing them gives everything back."""
-        self._follow_device()
-        return dict(self._pristine)
-
-    @property
-    def guards(self) -> Guards:
-        """The guards in force on the live pipeline, with their strengths."""
-        return self._guarding.guards
-
-    def guard(self, guards: Sequence[tuple[Guard, float]]) -> None:
-        """Let these guards act on the live pipeline, and no others."""
-        self._guarding.put(guards)
-
-    def live_fingerprint(self) -> str:
-        """Fingerprint of the weights and the guards as the pipeline uses them now."""
-        return fingerprint(self.live().items(), guards_fingerprint(self.guards))
-
-    @contextmanager
-    def all_or_nothing(self) -> Iterator[None]:
-        """Take weights and guards back, bit for bit, if the block fails or is interrupted."""
-        before, guards = {site: w.clone() for site, w in self.live().items()}, self.guards
-        try:
-            yield
-        except BaseException:
-            self.write(self.originals() | before)
-            self.guard(guards)
-            raise
-
-    @contextmanager
-    def pristine(self) -> Iterator[None]:
-        """Run the original; live weights and guards come back on exit, bit for bit."""
-        before, guards = {site: w.clone() for site, w in self.live().items()}, self.guards
-        try:
-            self.write(self.originals())
-            self.guard(())
-            yield
-        finally:
-            self.write(self.originals() | before)
-            self.guard(guards)
 
     def draw_latents(self, prompts: Sequence[str], *, seeds: Sequence[int]) -> Tensor:
         """Latents of images the pristine model draws, scaled as the U-Net sees them."""
