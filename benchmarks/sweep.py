@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from statistics import median
+from statistics import harmonic_mean, median
 from typing import Any
 
 import yaml
@@ -34,8 +33,9 @@ TOLERATED = 0.03
 RULE = (
     "Settings with a failed fit come last. First those whose kept accuracies (same domain, other "
     "domain, and what is drawn with an erased concept; each pooled over all tasks) all lose at "
-    f"most {100 * TOLERATED:.0f} points of the original's, the others by their largest loss; then "
-    "the lower mean of the erased accuracies on own prompts and on train templates; then the "
+    f"most {100 * TOLERATED:.0f} points of the original's, by the lower mean of the erased "
+    "accuracies on own prompts and on train templates; then the others, by the harmonic mean of "
+    "what is forgotten (1 - that mean) and what is kept (1 - the largest loss). Equals: the "
     "smaller drift of kept images (feature distance)."
 )
 ERASED = ("erased, literal", f"erased, {SPLIT}")
@@ -110,12 +110,14 @@ def pooled(rows: Rows, metric: str, original: str, at: Mapping[str, str]) -> Rec
     return {"value": hits / n, "original": originals / n, "n": n}
 
 
-def order(record: Record) -> tuple[bool, float, float, float]:
+def order(record: Record) -> tuple[int, float, float]:
     """What the rule sorts by, best first."""
     if "error" in record:
-        return True, math.inf, math.inf, math.inf
-    over = record["loss"] if record["loss"] > TOLERATED else 0.0
-    return False, over, record["erased"], record["drift"]
+        return 2, 0.0, 0.0
+    if record["loss"] <= TOLERATED:
+        return 0, record["erased"], record["drift"]
+    both = harmonic_mean([1 - record["erased"], 1 - record["loss"]])
+    return 1, -both, record["drift"]
 
 
 def line(record: Record) -> str:

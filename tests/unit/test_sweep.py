@@ -32,8 +32,9 @@ def test_the_rule(sweep) -> None:
         judged(0.03, 0.1, 0.2),
         judged(0.0, 0.1, 0.3),  # less is lost, but both are within what is tolerated
         judged(-0.1, 0.2),
-        judged(0.04, 0.3),
         judged(0.05, 0.0),
+        judged(0.2, 0.1),  # loses more, but forgets
+        judged(0.04, 0.4),
         {"error": "diverged"},
     ]
     assert sorted(reversed(ordered), key=sweep.order) == ordered
