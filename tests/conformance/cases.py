@@ -12,6 +12,7 @@ from sepme.methods.fmn import ForgetMeNot
 from sepme.methods.mace import MACE
 from sepme.methods.oce import OCE
 from sepme.methods.rece import RECE
+from sepme.methods.receler import Receler
 from sepme.methods.semantic_surgery import SemanticSurgery
 from sepme.methods.sepme import SepME
 from sepme.methods.sepme_free import SepMEFree
@@ -32,6 +33,9 @@ CASES: Mapping[str, Method] = {
     "mace": MACE(images=2, pool=4, max_steps=12, learning_rate=1e-2, lamb=0.1),
     "oce": OCE(),
     "rece": RECE(),
+    "receler": Receler(
+        images=2, pool=4, max_steps=12, learning_rate=1e-2, rank=4, adversarial_steps=2
+    ),
     "semantic-surgery": SemanticSurgery(),
     "sepme": SepME(images=2, pool=4, max_steps=12, scale=0.02, threshold=-1.0),
     "sepme-free": SepMEFree(images=2, pool=4, max_steps=12, learning_rate=1e-3, threshold=-1.0),

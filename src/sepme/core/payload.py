@@ -10,6 +10,7 @@ from typing import ClassVar, Protocol
 from torch import Tensor
 
 from sepme.core.adapter_guard import AdapterGuard
+from sepme.core.bottleneck_guard import BottleneckGuard
 from sepme.core.dense_shift import DenseShift
 from sepme.core.factor_shift import FactorShift
 from sepme.core.factors import by_site, owned_matrix, unprefixed
@@ -156,6 +157,7 @@ PAYLOADS: Mapping[str, type[Payload]] = MappingProxyType(
         payload.kind: payload
         for payload in (
             AdapterGuard,
+            BottleneckGuard,
             DenseShift,
             FactorShift,
             SiteShift,

@@ -16,6 +16,7 @@ METHODS: Registry[type[Method]] = Registry(
         "mace": "sepme.methods.mace:MACE",
         "oce": "sepme.methods.oce:OCE",
         "rece": "sepme.methods.rece:RECE",
+        "receler": "sepme.methods.receler:Receler",
         "semantic-surgery": "sepme.methods.semantic_surgery:SemanticSurgery",
         "sepme": "sepme.methods.sepme:SepME",
         "sepme-free": "sepme.methods.sepme_free:SepMEFree",

@@ -185,7 +185,7 @@ class Separable(Trained):
 
 @dataclass(frozen=True, kw_only=True)
 class Unconstrained(Trained):
-    """Learns every number of the weights it changes: nothing is spared by construction."""
+    """Learns one shift of all concepts: nothing is spared by construction."""
 
     together: ClassVar[bool] = True
 
@@ -227,7 +227,7 @@ class Unconstrained(Trained):
         on_step: OnStep | None,
     ) -> tuple[ConceptShift, ...]:
         concepts = tuple(others)
-        change = Matrices.zeros(model.sites(self._targets()))
+        change = self._change(model.sites(self._targets()), seed)
         learner = self._learner(model, change, others, seed)
         self._descend([learner], concepts, on_step)
         return (
@@ -243,6 +243,10 @@ class Unconstrained(Trained):
     def _targets(self) -> str:
         """Which weights are learned, a regular expression for the module path."""
         return self.target_modules
+
+    def _change(self, sites: Mapping[str, Tensor], seed: int) -> Change:
+        """What is learned, as it is before the first step; every number of the weights."""
+        return Matrices.zeros(sites)
 
     @abstractmethod
     def _learner(

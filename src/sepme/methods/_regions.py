@@ -69,17 +69,44 @@ def regions(
     when = timesteps_between(size, model.num_train_timesteps, generator).to(drawn.device)
     noise = torch.randn(size, *drawn.shape[1:], generator=generator).to(drawn)
     latents = model.add_noise(drawn[pick.to(drawn.device)], noise, when)
-    named = (part[turns[pick]].to(drawn.device) for part in (context.embeds, context.columns))
-    whole = (latents, when, *named)
-    masks = [
-        attention_masks(model.attend(*part), columns, latents.shape[-2:], threshold)
-        for *part, columns in zip(*(torch.split(p, _AT_ONCE) for p in whole), strict=True)
-    ]
-    pool = (*whole, torch.cat(masks))
+    named = (context.embeds, context.columns)
+    embeds, columns = (part[turns[pick]].to(drawn.device) for part in named)
+    masks = concept_masks(model, latents, when, embeds, columns, threshold)
+    pool = (latents, when, embeds, columns, masks)
     return (
         Region(*(part[pick.to(part.device)] for part in pool))
         for pick in batches(size, batch, seed=seed)
     )
+
+
+@torch.no_grad()
+def concept_masks(
+    model: Backend,
+    latents: Tensor,
+    timesteps: Tensor,
+    embeds: Tensor,
+    columns: Tensor,
+    threshold: float,
+) -> Tensor:
+    """Where the pristine model looks at some tokens, in batches.
+
+    Args:
+        model: The model.
+        latents: ``(n, channels, height, width)``.
+        timesteps: ``(n,)``.
+        embeds: ``(n, tokens, d_text)``.
+        columns: 1 for the tokens that count, else 0, ``(n, tokens)``.
+        threshold: Least attention of a pixel, as for `attention_masks`.
+
+    Returns:
+        1 for the pixels that count, else 0, ``(n, height, width)``.
+    """
+    parts = (torch.split(part, _AT_ONCE) for part in (latents, timesteps, embeds, columns))
+    masks = [
+        attention_masks(model.attend(*part), chosen, latents.shape[-2:], threshold)
+        for *part, chosen in zip(*parts, strict=True)
+    ]
+    return torch.cat(masks)
 
 
 def timesteps_between(size: int, total: int, generator: torch.Generator) -> Tensor:

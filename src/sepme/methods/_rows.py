@@ -13,15 +13,13 @@ from sepme.core.concept import Concept
 from sepme.core.record import Scalar
 from sepme.errors import MethodError
 from sepme.linalg.low_rank import LowRank
+from sepme.methods._spans import last_token
 
 Choice: TypeAlias = Literal["to-end", "last"]
 """Rows from a prompt's last token to the end of the text window, or that of the last token."""
 
 Wording: TypeAlias = Literal["own", "expanded"]
 """A concept's prompts alone, or also its first prompt in templates of its kind."""
-
-_CHANGED = 1e-3
-"""Share of its norm by which a row that sees another token moves, at least."""
 
 _TEMPLATES: Mapping[str, tuple[str, ...]] = {
     "style": (
@@ -106,35 +104,6 @@ def _wordings(concept: Concept, wording: Wording) -> list[tuple[str, str]]:
         (form.format(concept.prompts[0]), concept.anchor if blank else form.format(concept.anchor))
         for form in templates
     ]
-
-
-def last_token(model: Backend, prompt: str) -> int:
-    """Row of a prompt's last token; of the end token if the prompt is blank.
-
-    Text encoders are causal: said twice, a prompt changes the rows after its last token only.
-
-    Args:
-        model: The model.
-        prompt: The prompt.
-
-    Returns:
-        The row, from 0.
-
-    Raises:
-        MethodError: If the text encoder is not causal.
-    """
-    if not prompt.strip():
-        return 1
-    once, twice = model.encode((prompt, f"{prompt} {prompt}"))
-    moved = torch.linalg.vector_norm((twice - once).float(), dim=1)
-    changed = moved > _CHANGED * torch.linalg.vector_norm(once.float(), dim=1)
-    if changed[:2].any():
-        raise MethodError(
-            f"what comes after {prompt!r} changes its own embedding; a prompt's last token can be "
-            "found with a causal text encoder only. Use a method that does not need it."
-        )
-    end = int(changed.int().argmax()) if changed.any() else len(once) - 1  # a full window
-    return end - 1
 
 
 def encoded(model: Backend, prompts: Sequence[str]) -> Tensor:

@@ -48,9 +48,25 @@ def text_end(model: Backend, text: str) -> int:
     here, there = model.encode((text, f"{text} {text or 'a'}")).float()
     moved = torch.linalg.vector_norm(there - here, dim=1)
     changed = moved > _CHANGED * torch.linalg.vector_norm(here, dim=1)
-    if changed[0]:
+    if changed[: 2 if text else 1].any():
         raise MethodError(
             f"what comes after {text!r} changes its own embedding; a causal text encoder is needed "
             "to find the rows of a phrase. Use a method that does not need them."
         )
     return int(changed.int().argmax()) if changed.any() else len(here) - 1  # a full window
+
+
+def last_token(model: Backend, prompt: str) -> int:
+    """Row of a prompt's last token; of the end token if the prompt is blank.
+
+    Args:
+        model: The model; its text encoder must be causal.
+        prompt: The prompt.
+
+    Returns:
+        The row's index.
+
+    Raises:
+        MethodError: If the text encoder is not causal.
+    """
+    return text_end(model, prompt) - 1 if prompt.strip() else 1

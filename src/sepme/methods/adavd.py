@@ -12,7 +12,7 @@ from sepme.core.backend import Backend
 from sepme.core.concept import Concept
 from sepme.core.method import from_paper
 from sepme.core.value_guard import ValueGuard
-from sepme.methods._rows import last_token
+from sepme.methods._spans import last_token
 from sepme.methods._together import Solution, Together
 
 

@@ -7,7 +7,7 @@ from torch.nn.functional import cosine_similarity, normalize
 from sepme.core.concept import Concept
 from sepme.core.value_guard import ValueGuard
 from sepme.errors import Diverged, MethodError
-from sepme.methods._rows import last_token
+from sepme.methods._spans import last_token
 from sepme.methods.adavd import AdaVD
 from sepme.pipeline import ErasedPipeline
 from tests.tiny import TINY_CONCEPTS

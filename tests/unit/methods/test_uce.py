@@ -10,7 +10,8 @@ from torch import Tensor
 import sepme
 from sepme.core.concept import BLANK, Concept
 from sepme.errors import BackendError, Interference, MethodError, NotSeparable, SpecError
-from sepme.methods._rows import all_rows, last_token, pairs
+from sepme.methods._rows import all_rows, pairs
+from sepme.methods._spans import last_token
 from sepme.methods.uce import UCE
 from tests.tiny import TINY_CONCEPTS, TOKENS
 
