@@ -192,10 +192,10 @@ class Branch:
         return self.weights_path
 
 
-def sampling_weights(corpus: Corpus) -> Tensor:
+def sampling_weights(corpus: Corpus, *, plain: float = PLAIN_SHARE) -> Tensor:
     """Chance of every row: styles alike, plain and logos at their shares, objects alike inside."""
     styles = sorted(set(corpus.style.tolist()) - {"plain", "none"})
-    share = dict.fromkeys(styles, (1 - PLAIN_SHARE - LOGO_SHARE) / len(styles))
-    share |= {"plain": PLAIN_SHARE, "none": LOGO_SHARE}
+    share = dict.fromkeys(styles, (1 - plain - LOGO_SHARE) / len(styles))
+    share |= {"plain": plain, "none": LOGO_SHARE}
     counts = {s: int((corpus.style == s).sum()) for s in share}
     return torch.tensor([share[s] / counts[s] for s in corpus.style.tolist()]).double()

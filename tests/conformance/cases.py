@@ -9,6 +9,7 @@ from sepme.methods.conceptprune import ConceptPrune
 from sepme.methods.doco import DoCo
 from sepme.methods.esd import ESD
 from sepme.methods.fmn import ForgetMeNot
+from sepme.methods.geom_erasing import GeomErasing
 from sepme.methods.mace import MACE
 from sepme.methods.oce import OCE
 from sepme.methods.rece import RECE
@@ -30,6 +31,9 @@ CASES: Mapping[str, Method] = {
     "doco": DoCo(images=2, pool=4, warm_up=4, max_steps=12, batch_size=2, learning_rate=1e-3),
     "esd": ESD(images=2, pool=4, max_steps=12, learning_rate=1e-3),
     "fmn": ForgetMeNot(images=2, pool=4, max_steps=12, learning_rate=1e-3),
+    "geom-erasing": GeomErasing(
+        detector="tests.boxes:upper_left", images=4, pool=4, max_steps=12, grid=2
+    ),
     "mace": MACE(images=2, pool=4, max_steps=12, learning_rate=1e-2, lamb=0.1),
     "oce": OCE(),
     "rece": RECE(),

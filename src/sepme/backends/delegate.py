@@ -90,6 +90,10 @@ class Delegate:
         """Latents of images the pristine model draws."""
         return self.backend.draw_latents(prompts, seeds=seeds)
 
+    def decode(self, latents: Tensor) -> list[Image]:
+        """Images of latents."""
+        return self.backend.decode(latents)
+
     def input_norms(
         self,
         target_modules: str | Sequence[str],

@@ -124,11 +124,19 @@ class _Entrance:
         named = "encoder_hidden_states" in kwargs
         embeds: Tensor = kwargs["encoder_hidden_states"] if named else args[2]
         self.batch.embeds = embeds
+        guided = _guided(args[0] if args else kwargs["sample"])
         for guard, strength in self.batch.guards:
-            embeds = guard.text(embeds, strength)
+            if guided or not guard.guided_only:
+                embeds = guard.text(embeds, strength)
         if named:
             return args, {**kwargs, "encoder_hidden_states": embeds}
         return (*args[:2], embeds, *args[3:]), kwargs
+
+
+def _guided(latents: Tensor) -> bool:
+    """Whether a batch is one of classifier-free guidance: every latent twice, bit for bit."""
+    half, odd = divmod(len(latents), 2)
+    return not odd and bool((latents[:half] == latents[half:]).all())
 
 
 @dataclass(eq=False)

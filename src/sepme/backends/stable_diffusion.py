@@ -178,6 +178,14 @@ class StableDiffusion(LiveUNet):
         with self.pristine():
             return torch.cat(list(self._run(prompts, seeds, output_type="latent")))
 
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> list[Any]:
+        """Images of latents, decoded like those of the pipeline."""
+        vae, images = self.pipeline.vae, self.pipeline.image_processor
+        chunks = torch.split(latents.to(vae.dtype), IMAGES_AT_ONCE)
+        decoded = [vae.decode(chunk / vae.config.scaling_factor).sample for chunk in chunks]
+        return [image for chunk in decoded for image in images.postprocess(chunk)]
+
     def input_norms(
         self,
         target_modules: str | Sequence[str],

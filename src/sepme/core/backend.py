@@ -134,6 +134,16 @@ class Backend(Protocol):
             ``(n, channels, height, width)``.
         """
 
+    def decode(self, latents: Tensor) -> list[Image]:
+        """Images of latents.
+
+        Args:
+            latents: ``(n, channels, height, width)``, as `draw_latents` returns them.
+
+        Returns:
+            ``n`` images.
+        """
+
     def input_norms(
         self,
         target_modules: str | Sequence[str],

@@ -25,6 +25,9 @@ class Guard(ABC):
     """
 
     kind: ClassVar[str]
+    guided_only: ClassVar[bool] = False
+    """Whether `text` is for the batches of classifier-free guidance alone: every latent twice, the
+    unconditional half first."""
 
     @property
     def sites(self) -> tuple[str, ...]:

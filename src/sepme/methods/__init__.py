@@ -13,6 +13,7 @@ METHODS: Registry[type[Method]] = Registry(
         "doco": "sepme.methods.doco:DoCo",
         "esd": "sepme.methods.esd:ESD",
         "fmn": "sepme.methods.fmn:ForgetMeNot",
+        "geom-erasing": "sepme.methods.geom_erasing:GeomErasing",
         "mace": "sepme.methods.mace:MACE",
         "oce": "sepme.methods.oce:OCE",
         "rece": "sepme.methods.rece:RECE",

@@ -1,4 +1,4 @@
-"""Base of the methods that solve for several concepts at once and need no training."""
+"""Base of the methods whose fit for several concepts at once is one solution."""
 
 from __future__ import annotations
 

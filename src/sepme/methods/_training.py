@@ -151,12 +151,20 @@ def noised_images(
     model: Backend, prompts: Sequence[str], *, images: int, size: int, bins: int, seed: int
 ) -> Noised:
     """Noise images the pristine model draws for some prompts, as `frozen_pool` describes."""
-    generator = torch.Generator().manual_seed(seed)
     images = min(images, size)
     turns = torch.arange(images) % len(prompts)
     asked = [prompts[turn] for turn in turns]
     drawn = model.draw_latents(asked, seeds=[seed + i for i in range(images)])
-    pick = torch.arange(size) % images
+    return noised_latents(model, drawn, turns, size=size, bins=bins, seed=seed)
+
+
+@torch.no_grad()
+def noised_latents(
+    model: Backend, drawn: Tensor, turns: Tensor, *, size: int, bins: int, seed: int
+) -> Noised:
+    """Noise latents of images, each in turn, at timesteps drawn as `frozen_pool` describes."""
+    generator = torch.Generator().manual_seed(seed)
+    pick = torch.arange(size) % len(drawn)
     timesteps = _timesteps(size, bins, model.num_train_timesteps, generator).to(drawn.device)
     noise = torch.randn(size, *drawn.shape[1:], generator=generator).to(drawn)
     latents = model.add_noise(drawn[pick.to(drawn.device)], noise, timesteps)

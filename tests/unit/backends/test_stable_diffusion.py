@@ -126,6 +126,14 @@ def test_draws_latents_of_the_pristine_model(tiny_model) -> None:
     assert not expected.is_inference()
 
 
+def test_decodes_latents_as_the_pipeline_does(backend: StableDiffusion) -> None:
+    n = IMAGES_AT_ONCE + 1
+    latents = backend.draw_latents(["owl"] * n, seeds=range(n))
+    decoded = pixels(backend.decode(latents))
+    assert torch.equal(decoded, pixels(backend.generate(["owl"] * n, seeds=range(n))))
+    assert not torch.equal(pixels(backend.decode(-latents)), decoded)
+
+
 def test_generates_one_image_for_each_prompt_and_seed(backend: StableDiffusion) -> None:
     n = IMAGES_AT_ONCE + 2
     images = pixels(backend.generate(["owl"] * n, seeds=range(n), steps=2))
