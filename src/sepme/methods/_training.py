@@ -164,7 +164,7 @@ def noised_latents(
 ) -> Noised:
     """Noise latents of images, each in turn, at timesteps drawn as `frozen_pool` describes."""
     generator = torch.Generator().manual_seed(seed)
-    pick = torch.arange(size) % len(drawn)
+    pick = torch.arange(size) % len(turns)
     timesteps = _timesteps(size, bins, model.num_train_timesteps, generator).to(drawn.device)
     noise = torch.randn(size, *drawn.shape[1:], generator=generator).to(drawn)
     latents = model.add_noise(drawn[pick.to(drawn.device)], noise, timesteps)
