@@ -21,7 +21,8 @@ from torch.func import functional_call
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 import sepme
-from sepme.methods._training import FrozenPool, frozen_pool, parts
+from sepme.methods._batches import Batches
+from sepme.methods._pools import FrozenPool, frozen_pool
 
 POOL = 8
 
@@ -69,7 +70,7 @@ def our_step(
     from sepme.methods._descent import descend
 
     directions, _ = method._room(model, concept, listed(model, concept, []))
-    learner = method._learner(model, directions, parts(pool, method.batch_size, seed=0))
+    learner = method._learner(model, directions, Batches(pool, method.batch_size, seed=0))
     steps = descend([learner], steps=method.max_steps)
     return lambda: next(steps), learner.change.directions
 

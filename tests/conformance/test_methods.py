@@ -5,11 +5,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from sepme.core.concept import BLANK, Concept
 from sepme.core.method import Method
 from sepme.errors import MethodError, NotSeparable, NullSpaceExhausted, SepmeError, SpecError
 from sepme.io.shift_file import load_shift, save_shift
+from sepme.io.unfinished import resumable
 from sepme.methods import METHODS
 from sepme.pipeline import ErasedPipeline
 from tests.conformance.cases import CASES
@@ -17,6 +20,8 @@ from tests.tiny import TINY_CONCEPTS, null_space_shift
 
 TARGET, OTHER, THIRD = TINY_CONCEPTS[:3]
 every_method = pytest.mark.parametrize("method", CASES.values(), ids=CASES)
+stepwise = [m for m in CASES.values() if hasattr(m, "max_steps")]
+every_stepwise = pytest.mark.parametrize("method", stepwise, ids=lambda method: method.name)
 trained = [m for m in CASES.values() if "on_step" in inspect.signature(m.fit).parameters]
 
 
@@ -132,6 +137,56 @@ def test_an_exception_in_a_step_leaves_the_model_alone(
         method.fit(tiny_model, TARGET, on_step=on_step)
     assert numbers == [1, 2, 3]
     assert unchanged(tiny_model, before)
+
+
+def states(folder) -> dict[str, dict[str, torch.Tensor]]:
+    """What is kept of a fit: file name to tensors."""
+    return {path.name: load_file(path) for path in sorted(folder.iterdir())}
+
+
+def cut_off(method: Method, model: ErasedPipeline, folder) -> int:
+    """Interrupt a fit late, its state being kept; returns the operations of a whole fit."""
+    counting = Breaking(model, -1)
+    method.fit(counting, TARGET, retain=[OTHER], seed=5)
+    late = counting.calls * 4 // 5
+    with pytest.raises(KeyboardInterrupt), resumable(folder, seconds=0):
+        method.fit(Breaking(model, late), TARGET, retain=[OTHER], seed=5)
+    return counting.calls
+
+
+@every_stepwise
+def test_goes_on_where_it_was_cut_off(method: Method, tiny_model: ErasedPipeline, tmp_path) -> None:
+    whole = method.fit(tiny_model, TARGET, retain=[OTHER], seed=5)
+    total = cut_off(method, tiny_model, tmp_path / "kept")
+    rest = Breaking(tiny_model, -1)
+    with resumable(tmp_path / "kept", seconds=0):
+        assert method.fit(rest, TARGET, retain=[OTHER], seed=5) == whole
+    assert rest.calls < total
+    assert not (tmp_path / "kept").exists()
+
+
+@every_stepwise
+def test_what_is_kept_is_what_a_fit_goes_on_from(
+    method: Method, tiny_model: ErasedPipeline, tmp_path
+) -> None:
+    whole = method.fit(tiny_model, TARGET, retain=[OTHER], seed=5)
+    cut_off(method, tiny_model, tmp_path)
+    for name, kept in states(tmp_path).items():
+        meta = safe_open(tmp_path / name, "pt").metadata()
+        moved = {key: t + ("learned/" in key) for key, t in kept.items()}
+        save_file(moved, tmp_path / name, meta)
+    with resumable(tmp_path):
+        assert method.fit(tiny_model, TARGET, retain=[OTHER], seed=5) != whole
+
+
+@every_stepwise
+def test_another_fit_does_not_go_on_from_it(
+    method: Method, tiny_model: ErasedPipeline, tmp_path
+) -> None:
+    cut_off(method, tiny_model, tmp_path)
+    with pytest.raises(MethodError, match="is of another fit"), resumable(tmp_path):
+        method.fit(tiny_model, TARGET, retain=[OTHER], seed=6)
+    assert states(tmp_path)  # nothing was lost
 
 
 @every_method

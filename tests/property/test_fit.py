@@ -13,7 +13,8 @@ from torch.func import functional_call
 import sepme
 from sepme.core.shift import ConceptShift
 from sepme.linalg.null_space import null_space
-from sepme.methods._training import FrozenPool, batches, frozen_pool
+from sepme.methods._batches import Batches
+from sepme.methods._pools import FrozenPool, frozen_pool
 from sepme.pipeline import ErasedPipeline
 from tests.tiny import concepts_of, noise_of
 
@@ -90,7 +91,7 @@ def four_forwards(
     blank = model.encode([""])
     losses: list[float] = []
     running = None
-    for n, pick in enumerate(batches(len(pool), 1, seed=seed), start=1):
+    for n, pick in enumerate(Batches(torch.arange(len(pool)), 1, seed=seed), start=1):
         x, t, c = pool.latents[pick], pool.timesteps[pick], pool.embeds[pick]
         changes = [method.scale * (a @ basis) for a in factors]
         moved = {

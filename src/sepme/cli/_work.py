@@ -12,8 +12,10 @@ from sepme.cli._app import Run
 from sepme.cli._evidence import plan_parts
 from sepme.cli._screen import Screen
 from sepme.core.concept import Concept
+from sepme.core.record import sha256_of
 from sepme.errors import NotErased, SpecError
 from sepme.io.ledger_dir import LedgerDir
+from sepme.io.unfinished import resumable
 
 if TYPE_CHECKING:
     from sepme.core.entry import Entry
@@ -168,17 +170,30 @@ def erase_each(
         if action == "keep":
             screen.say(f"{turn}: already erased with this method, seed and prompts; skipped")
         else:
-            said = "erasing again with the shift the ledger holds; no training"
-            screen.say(f"{turn}: {said if action == 'reuse' else 'fitting ...'}")
-            for shift in _shifts(job, concepts, action, model, ledger):
-                ledger.erase(shift, strength=job.strength)
-                model.erase(shift, strength=job.strength)
-                _warn(shift, screen)
+            kept = _unfinished(job, concepts, model, folder)
+            fit = "going on with a fit that was cut off ..." if kept.exists() else "fitting ..."
+            held = "erasing again with the shift the ledger holds; no training"
+            screen.say(f"{turn}: {held if action == 'reuse' else fit}")
+            with resumable(kept):
+                for shift in _shifts(job, concepts, action, model, ledger):
+                    ledger.erase(shift, strength=job.strength)
+                    model.erase(shift, strength=job.strength)
+                    _warn(shift, screen)
         seconds = time.perf_counter() - start if action != "keep" else 0.0
         if action != "keep":
             screen.say(f"{turn}: erased in {seconds:.1f} s and saved")
         done += [_told(concept, action, seconds, ledger) for concept in concepts]
     return ledger, done
+
+
+def _unfinished(
+    job: Job, concepts: tuple[Concept, ...], model: ErasedPipeline, folder: Path
+) -> Path:
+    """Where the state of one fit is kept until the ledger holds what it gave."""
+    rest = [c.to_dict() for c in (*model.known, *job.retain, *job.concepts)]
+    origin = job.method.provenance(model, seed=job.seed).to_dict()
+    asked = [[concept.to_dict() for concept in concepts], rest, origin]
+    return folder / f".unfinished-{sha256_of(asked)[:16]}"
 
 
 def _shifts(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -16,9 +16,11 @@ from sepme.core.method import Method, from_paper
 from sepme.core.record import Scalar
 from sepme.core.shift import ConceptShift
 from sepme.linalg.null_space import null_space, private_directions, separability
+from sepme.methods._batches import Batches
 from sepme.methods._correlation import UNITS, correlation
 from sepme.methods._descent import Change, Deltas, Factors, Learner, Matrices, descend
-from sepme.methods._training import FrozenPool, MomentumStop, OnStep, frozen_pool, parts, run
+from sepme.methods._pools import FrozenPool, frozen_pool
+from sepme.methods._training import MomentumStop, OnStep, run, told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,16 +96,24 @@ class Trained(Method):
     ) -> tuple[ConceptShift, ...]:
         """Train the shifts of some concepts, each with what it must leave alone."""
 
-    def _parts(self, model: Backend, concept: Concept, seed: int) -> Iterator[FrozenPool]:
+    def _parts(self, model: Backend, concept: Concept, seed: int) -> Batches[FrozenPool]:
         """Endless batches of noised latents with what the pristine model says of them."""
         options = {"images": self.images, "size": self.pool, "bins": self.bins, "seed": seed}
-        return parts(frozen_pool(model, concept, **options), self.batch_size, seed=seed)
+        return Batches(frozen_pool(model, concept, **options), self.batch_size, seed=seed)
 
     def _descend(
-        self, learners: Sequence[Learner], concepts: Sequence[Concept], on_step: OnStep | None
+        self,
+        learners: Mapping[str, Learner],
+        model: Backend,
+        others: Mapping[Concept, Sequence[Concept]],
+        seed: int,
+        on_step: OnStep | None,
     ) -> None:
-        label = f"erase {', '.join(concept.name for concept in concepts)}"
-        run(descend(learners, steps=self.max_steps), label, self.max_steps, on_step)
+        """Train learners, by name, for concepts, each with what it must leave alone."""
+        label = f"erase {', '.join(concept.name for concept in others)}"
+        steps = descend(tuple(learners.values()), steps=self.max_steps)
+        what = told(self, model, others, seed)
+        run(steps, label, self.max_steps, on_step, parts=learners, what=what)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +147,8 @@ class Separable(Trained):
             concept: self._learner(model, directions, self._parts(model, concept, seed))
             for concept, (directions, _) in rooms.items()
         }
-        self._descend(list(learners.values()), list(learners), on_step)
+        named = {concept.name: learner for concept, learner in learners.items()}
+        self._descend(named, model, others, seed, on_step)
         return tuple(
             ConceptShift(
                 concepts=(concept,),
@@ -167,9 +178,7 @@ class Separable(Trained):
             "directions": len(directions),
         }
 
-    def _learner(
-        self, model: Backend, directions: Tensor, batches: Iterator[FrozenPool]
-    ) -> Learner:
+    def _learner(self, model: Backend, directions: Tensor, batches: Batches[FrozenPool]) -> Learner:
         """What trains one shift; one U-Net forward and backward a step, none after the stop."""
         factors = Factors.zeros(model.sites(self.target_modules), directions, self.scale)
         stop = MomentumStop(self.momentum, self.threshold)
@@ -180,7 +189,9 @@ class Separable(Trained):
             now, how = noise.float() - part.blank, {"reversal": self.reversal}
             return correlation(now, part.representation, self.decorrelate, **how)
 
-        return Learner.of(factors, left, stop, rate=self.learning_rate, penalty=self.penalty)
+        return Learner.of(
+            factors, left, stop, rate=self.learning_rate, penalty=self.penalty, sources=[batches]
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +240,7 @@ class Unconstrained(Trained):
         concepts = tuple(others)
         change = self._change(model.sites(self._targets()), seed)
         learner = self._learner(model, change, others, seed)
-        self._descend([learner], concepts, on_step)
+        self._descend({"all": learner}, model, others, seed, on_step)
         return (
             ConceptShift(
                 concepts=concepts,

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from sepme.core.dense_shift import DenseShift
 from sepme.core.payload import Payload, SiteShift
+from sepme.core.state import State, Stateful, gathered, spread
+from sepme.methods._optimizers import load_optimizer, optimizer_state
 from sepme.methods._training import MomentumStop, Step
 
 Deltas: TypeAlias = Mapping[str, Tensor]
@@ -111,6 +113,7 @@ class Learner:
         optimizer: Of the change's parameters.
         penalty: lambda, weight of the L1 norm of the summed changes, averaged over sites.
         rule: Makes the gradient out of the loss.
+        sources: What loss and rule draw from, each of which moves on with every step.
     """
 
     change: Change
@@ -119,6 +122,7 @@ class Learner:
     optimizer: torch.optim.Optimizer
     penalty: float
     rule: Rule
+    sources: Sequence[Stateful]
 
     @classmethod
     def of(
@@ -130,10 +134,28 @@ class Learner:
         rate: float,
         penalty: float = 0.0,
         rule: Rule = steepest,
+        sources: Sequence[Stateful],
     ) -> Learner:
         """A learner that trains with Adam, ``rate`` being its learning rate."""
         adam = torch.optim.Adam(change.parameters.values(), lr=rate, fused=True)
-        return cls(change, loss, stop, adam, penalty, rule)
+        return cls(change, loss, stop, adam, penalty, rule, sources)
+
+    def state(self) -> State:
+        """Parameters, and what the optimizer, the stop and the sources need to go on."""
+        learned = {f"learned/{name}": tensor for name, tensor in self.change.parameters.items()}
+        return {**learned, **optimizer_state(self.optimizer), **gathered(self._parts())}
+
+    @torch.no_grad()
+    def load(self, state: State) -> None:
+        """Go on from there."""
+        for name, tensor in self.change.parameters.items():
+            tensor.copy_(state[f"learned/{name}"])
+        load_optimizer(self.optimizer, state)
+        spread(self._parts(), state)
+
+    def _parts(self) -> dict[str, Stateful]:
+        sources = {f"source {place}": source for place, source in enumerate(self.sources)}
+        return {"stop": self.stop, **sources}
 
     def look(self, total: Deltas) -> tuple[float, Sequence[Tensor]]:
         """The loss under the summed changes, and its gradient in them unless the stop fires.
@@ -167,25 +189,25 @@ def descend(learners: Sequence[Learner], *, steps: int) -> Iterator[Step]:
         steps: Steps at most.
 
     Yields:
-        Every step: the balanced sum of the losses, and the largest statistic still to come down.
+        After every step, the balanced sum of the losses and the largest statistic still to come
+        down.
 
     Raises:
         Diverged: If a loss is not finite.
     """
-    for number in range(1, steps + 1):
-        live = [learner for learner in learners if not learner.stop.stopped]
+    while live := [learner for learner in learners if not learner.stop.stopped]:
+        number = max(learner.stop.steps for learner in live) + 1
+        if number > steps:
+            return
         deltas = {learner: learner.change.deltas() for learner in learners}
         total = _total(list(deltas.values()))
         losses, gradients = zip(*(learner.look(total) for learner in live), strict=True)
         weights = balance(losses)
-        done = all(learner.stop.stopped for learner in learners)
-        loss = sum(map(mul, weights, losses))
-        yield Step(number, loss, max(learner.stop.momentum for learner in learners), done)
-        if done:
-            return
         for learner, eta, gradient in zip(live, weights, gradients, strict=True):
             if not learner.stop.stopped:
                 learner.learn(deltas[learner], gradient, eta, total)
+        loss, momentum = sum(map(mul, weights, losses)), max(m.stop.momentum for m in learners)
+        yield Step(number, loss, momentum, all(learner.stop.stopped for learner in learners))
 
 
 def balance(losses: Sequence[float]) -> list[float]:

@@ -10,6 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, group_norm, leaky_relu, softplus
 
+from sepme.core.state import State
+from sepme.methods._optimizers import load_optimizer, optimizer_state
+
 _WIDTH = 64
 _MOST_HALVINGS = 4
 _LEAST_MAP = 4
@@ -53,6 +56,19 @@ class Discriminator:
         numbers = [part.requires_grad_() for layer in layers for part in layer]
         adam = torch.optim.Adam(numbers, lr=rate, betas=_BETAS, fused=True)
         return cls([(kernel, bias) for kernel, bias in layers], adam)
+
+    def state(self) -> State:
+        """Its numbers, and what their optimizer remembers."""
+        numbers = [number for layer in self.layers for number in layer]
+        named = {f"number/{i}": number for i, number in enumerate(numbers)}
+        return {**named, **optimizer_state(self.optimizer)}
+
+    @torch.no_grad()
+    def load(self, state: State) -> None:
+        """Go on from there."""
+        for i, number in enumerate(number for layer in self.layers for number in layer):
+            number.copy_(state[f"number/{i}"])
+        load_optimizer(self.optimizer, state)
 
     def score(self, latents: Tensor) -> Tensor:
         """Logits ``(n, 1, rows, columns)`` of being of the target's domain, not the anchor's."""

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from sepme.core.backend import Backend
 from sepme.methods._attention import attention_masks
+from sepme.methods._batches import Batches, Rows
 from sepme.methods._context import Context
-from sepme.methods._training import batches
 
 _AT_ONCE = 16
 """Masks made in one batch."""
 
 
-class Region(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Region(Rows):
     """Noised images of a concept, the tokens that say it, and where it is drawn.
 
     Attributes:
@@ -45,7 +45,7 @@ def regions(
     batch: int,
     threshold: float,
     seed: int,
-) -> Iterator[Region]:
+) -> Batches[Region]:
     """Endless batches of noised images that the pristine model drew for a concept.
 
     Args:
@@ -72,11 +72,7 @@ def regions(
     named = (context.embeds, context.columns)
     embeds, columns = (part[turns[pick]].to(drawn.device) for part in named)
     masks = concept_masks(model, latents, when, embeds, columns, threshold)
-    pool = (latents, when, embeds, columns, masks)
-    return (
-        Region(*(part[pick.to(part.device)] for part in pool))
-        for pick in batches(size, batch, seed=seed)
-    )
+    return Batches(Region(latents, when, embeds, columns, masks), batch, seed=seed)
 
 
 @torch.no_grad()

@@ -1,28 +1,26 @@
-"""What trained methods share: the momentum stop, cached frozen predictions, the progress bar."""
+"""What every optimisation has: steps, a stop, a progress bar, and a way to be taken up again."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from sepme.core.backend import Backend
-from sepme.core.concept import BLANK, Concept
-from sepme.core.record import Scalar
-from sepme.errors import Diverged, SpecError
+from sepme.core.concept import Concept
+from sepme.core.method import Method
+from sepme.core.record import Scalar, canonical_json
+from sepme.core.state import State, Stateful, gathered, keeper, spread
+from sepme.errors import Diverged
 
 STOP_AFTER = 10
 """Steps that always run before the momentum stop may fire."""
 
 _SMOOTHING = 0.9
 """Of a running loss that is shown and recorded but stops nothing."""
-
-_AT_ONCE = 16
-"""Frozen predictions made in one batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,167 +93,67 @@ class MomentumStop:
         facts: dict[str, Scalar] = {"steps": self.steps, "momentum": self.momentum}
         return facts if self.threshold == -math.inf else facts | {"stopped": self.stopped}
 
+    def state(self) -> State:
+        """Steps, statistic, and whether the stop fired, as tensors."""
+        numbers = torch.tensor([self.steps, self.momentum, self.stopped], dtype=torch.float64)
+        return {"stop": numbers}
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Noised:
-    """Noised latents of images that the pristine model draws for some prompts.
-
-    Attributes:
-        latents: ``x_t``, ``(n, channels, height, width)``.
-        timesteps: ``(n,)``.
-        noise: What was added, same shape as ``latents``.
-        prompts: Which prompt each image was drawn for, ``(n,)``.
-    """
-
-    latents: Tensor
-    timesteps: Tensor
-    noise: Tensor
-    prompts: Tensor
-
-    def __getitem__(self, pick: Tensor) -> Noised:
-        """The part at some indices."""
-        parts = (self.latents, self.timesteps, self.noise, self.prompts)
-        return Noised(*(part[pick.to(part.device)] for part in parts))
+    def load(self, state: State) -> None:
+        """Go on from there."""
+        steps, self.momentum, stopped = state["stop"].tolist()
+        self.steps, self.stopped = int(steps), bool(stopped)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FrozenPool:
-    """Noised latents of a concept with everything the pristine model says of them.
-
-    Attributes:
-        latents: ``x_t``, ``(n, channels, height, width)``.
-        timesteps: ``(n,)``.
-        embeds: The prompt each image was drawn for, ``(n, tokens, d_text)``.
-        blank: ``eps(x_t, "")``, same shape as ``latents``, float32.
-        representation: ``r_c = eps(x_t, c) - eps(x_t, "")`` (SRS-ME, eq. 27), float32.
-    """
-
-    latents: Tensor
-    timesteps: Tensor
-    embeds: Tensor
-    blank: Tensor
-    representation: Tensor
-
-    def __len__(self) -> int:
-        """Number of noised latents."""
-        return len(self.latents)
-
-    def __getitem__(self, pick: Tensor) -> FrozenPool:
-        """The part at some indices."""
-        parts = (self.latents, self.timesteps, self.embeds, self.blank, self.representation)
-        return FrozenPool(*(part[pick.to(part.device)] for part in parts))
-
-
-@torch.no_grad()
-def noised_images(
-    model: Backend, prompts: Sequence[str], *, images: int, size: int, bins: int, seed: int
-) -> Noised:
-    """Noise images the pristine model draws for some prompts, as `frozen_pool` describes."""
-    images = min(images, size)
-    turns = torch.arange(images) % len(prompts)
-    asked = [prompts[turn] for turn in turns]
-    drawn = model.draw_latents(asked, seeds=[seed + i for i in range(images)])
-    return noised_latents(model, drawn, turns, size=size, bins=bins, seed=seed)
-
-
-@torch.no_grad()
-def noised_latents(
-    model: Backend, drawn: Tensor, turns: Tensor, *, size: int, bins: int, seed: int
-) -> Noised:
-    """Noise latents of images, each in turn, at timesteps drawn as `frozen_pool` describes."""
-    generator = torch.Generator().manual_seed(seed)
-    pick = torch.arange(size) % len(turns)
-    timesteps = _timesteps(size, bins, model.num_train_timesteps, generator).to(drawn.device)
-    noise = torch.randn(size, *drawn.shape[1:], generator=generator).to(drawn)
-    latents = model.add_noise(drawn[pick.to(drawn.device)], noise, timesteps)
-    return Noised(latents, timesteps, noise, turns[pick].to(drawn.device))
-
-
-@torch.no_grad()
-def frozen_pool(
-    model: Backend, concept: Concept, *, images: int, size: int, bins: int, seed: int
-) -> FrozenPool:
-    """Noise images the pristine model draws for a concept and record its predictions.
-
-    Neither the blank noise nor the pristine representation changes while a shift is trained, so
-    both are computed once, in batches.
+def told(
+    method: Method, model: Backend, concepts: Mapping[Concept, Sequence[Concept]], seed: int
+) -> str:
+    """All that a fit depends on, as text.
 
     Args:
+        method: The method, resolved.
         model: The model.
-        concept: Its prompts are drawn in turn.
-        images: Images to draw, at most ``size`` of them.
-        size: Noised latents to make from them.
-        bins: Timesteps come from this many equal bins, one chosen at random, then uniformly
-            inside it.
-        seed: Seed of images, timesteps and noise.
-
-    Returns:
-        The pool.
-
-    Raises:
-        SpecError: If there are more bins than timesteps.
-        Diverged: If the pristine model itself predicts numbers that are not finite.
+        concepts: What is erased, each with what it must leave alone.
+        seed: Seed of the fit.
     """
-    noised = noised_images(model, concept.prompts, images=images, size=size, bins=bins, seed=seed)
-    embeds = model.encode(concept.prompts)[noised.prompts]
-    empty = model.encode(BLANK.prompts).expand(size, -1, -1)
-    latents, timesteps = noised.latents, noised.timesteps
-    blank, target = (pristine_noise(model, latents, timesteps, text) for text in (empty, embeds))
-    if not torch.isfinite(blank).all() or not torch.isfinite(target).all():
-        raise Diverged(
-            f"the model as it is predicts numbers that are not finite for {concept.prompts[0]!r}. "
-            "Load it in float32."
-        )
-    return FrozenPool(latents, timesteps, embeds, blank, target - blank)
+    listed = [[c.to_dict(), [other.to_dict() for other in alone]] for c, alone in concepts.items()]
+    origin = method.provenance(model, seed=seed).to_dict()
+    return canonical_json({"concepts": listed, "provenance": origin})
 
 
-def _timesteps(size: int, bins: int, total: int, generator: torch.Generator) -> Tensor:
-    if bins > total:
-        raise SpecError(f"bins must be at most the model's {total} timesteps, got {bins}.")
-    width = total // bins
-    chosen = torch.randint(bins, (size,), generator=generator)
-    return chosen * width + torch.randint(width, (size,), generator=generator)
-
-
-@torch.no_grad()
-def pristine_noise(model: Backend, latents: Tensor, timesteps: Tensor, embeds: Tensor) -> Tensor:
-    """What the pristine model predicts, in batches, float32."""
-    parts = (torch.split(part, _AT_ONCE) for part in (latents, timesteps, embeds))
-    return torch.cat([model.predict_noise(*part).float() for part in zip(*parts, strict=True)])
-
-
-def batches(size: int, batch: int, *, seed: int) -> Iterator[Tensor]:
-    """Endless index batches that visit all of ``range(size)`` before any comes again."""
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.empty(0, dtype=torch.long)
-    while True:
-        while len(order) < batch:
-            order = torch.cat([order, torch.randperm(size, generator=generator)])
-        yield order[:batch]
-        order = order[batch:]
-
-
-def parts(pool: FrozenPool, batch: int, *, seed: int) -> Iterator[FrozenPool]:
-    """Endless batches of a pool, in the order of `batches`."""
-    return (pool[pick] for pick in batches(len(pool), batch, seed=seed))
-
-
-def run(steps: Iterable[Step], label: str, total: int, on_step: OnStep | None) -> Step | None:
+def run(
+    steps: Iterable[Step],
+    label: str,
+    total: int,
+    on_step: OnStep | None,
+    *,
+    parts: Mapping[str, Stateful],
+    what: str,
+) -> None:
     """Run steps to their end, showing loss, momentum and time, and calling ``on_step`` for each.
 
+    Where somebody keeps the states of fits, the parts go on from what is kept of them.
+
     Args:
-        steps: A lazy optimisation, one item a step.
+        steps: A lazy optimisation, one item after every step; it begins where its parts are.
         label: Shown beside the bar.
         total: Steps at most.
         on_step: Called after every step; what it raises ends the optimisation.
+        parts: All that changes from step to step.
+        what: All that the result depends on, as `told`.
 
-    Returns:
-        The last step, if there was any.
+    Raises:
+        MethodError: If what is kept is of another fit.
     """
-    last = None
-    with tqdm(steps, desc=label, total=total, unit="step", leave=False) as bar:
-        for last in bar:
-            bar.set_postfix(loss=f"{last.loss:.2e}", momentum=f"{last.momentum:.2e}", refresh=False)
+    who = keeper()
+    if who is not None and (state := who.begin(f"{label}: {what}")) is not None:
+        spread(parts, state)
+    with tqdm(desc=label, total=total, unit="step", leave=False) as bar:
+        for step in steps:
+            bar.set_postfix(loss=f"{step.loss:.2e}", momentum=f"{step.momentum:.2e}", refresh=False)
+            bar.update(step.number - bar.n)
+            if who is not None:
+                who.keep(lambda: gathered(parts))
             if on_step is not None:
-                on_step(last)
-    return last
+                on_step(step)
+    if who is not None:
+        who.keep(lambda: gathered(parts), done=True)

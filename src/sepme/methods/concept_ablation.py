@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
 from torch import Tensor
 from torch.nn.functional import mse_loss
@@ -14,12 +13,15 @@ from sepme.core.backend import Backend
 from sepme.core.concept import Concept
 from sepme.core.method import from_paper
 from sepme.methods._bases import Unconstrained
+from sepme.methods._batches import Batches, Rows, Turns
 from sepme.methods._descent import Change, Deltas, Learner
+from sepme.methods._pools import noised_images, pristine_noise
 from sepme.methods._templates import wordings
-from sepme.methods._training import MomentumStop, batches, noised_images, pristine_noise
+from sepme.methods._training import MomentumStop
 
 
-class _Lesson(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class _Lesson(Rows):
     """Noised anchor images with what is asked for and what is to be answered."""
 
     latents: Tensor
@@ -72,16 +74,17 @@ class ConceptAblation(Unconstrained):
     def _learner(
         self, model: Backend, change: Change, others: Mapping[Concept, Sequence[Concept]], seed: int
     ) -> Learner:
-        turns = cycle([self._lessons(model, concept, seed) for concept in others])
+        turns = Turns([self._lessons(model, concept, seed) for concept in others])
 
         def distance(deltas: Deltas) -> Tensor:
             part = next(next(turns))
             noise = model.predict_noise(part.latents, part.timesteps, part.embeds, deltas=deltas)
             return mse_loss(noise.float(), part.goal)
 
-        return Learner.of(change, distance, MomentumStop.never(), rate=self.learning_rate)
+        stop = MomentumStop.never()
+        return Learner.of(change, distance, stop, rate=self.learning_rate, sources=[turns])
 
-    def _lessons(self, model: Backend, concept: Concept, seed: int) -> Iterator[_Lesson]:
+    def _lessons(self, model: Backend, concept: Concept, seed: int) -> Batches[_Lesson]:
         """Endless batches for one concept."""
         said = wordings(concept)
         targets, anchors = ([getattr(one, of) for one in said] for of in ("target", "anchor"))
@@ -90,7 +93,4 @@ class ConceptAblation(Unconstrained):
         asked, answered = (model.encode(prompts)[drawn.prompts] for prompts in (targets, anchors))
         goal = pristine_noise(model, drawn.latents, drawn.timesteps, answered)
         whole = _Lesson(drawn.latents, drawn.timesteps, asked, goal)
-        return (
-            _Lesson(*(part[pick.to(part.device)] for part in whole))
-            for pick in batches(self.pool, self.batch_size, seed=seed)
-        )
+        return Batches(whole, self.batch_size, seed=seed)

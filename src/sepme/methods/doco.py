@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -14,20 +13,15 @@ from torch.nn.functional import mse_loss
 from sepme.core.backend import Backend
 from sepme.core.concept import Concept
 from sepme.core.method import from_paper
+from sepme.core.state import State, gathered, spread
 from sepme.errors import MethodError
 from sepme.linalg.conflict import without_conflict
 from sepme.methods._bases import Unconstrained
+from sepme.methods._batches import Batches, Turns
 from sepme.methods._descent import Change, Deltas, Learner, Rule, steepest
 from sepme.methods._discriminator import Discriminator
-from sepme.methods._training import (
-    MomentumStop,
-    Noised,
-    Step,
-    batches,
-    noised_images,
-    pristine_noise,
-    run,
-)
+from sepme.methods._pools import Noised, noised_images, pristine_noise
+from sepme.methods._training import MomentumStop, Step, run, told
 
 _FAINTEST = 1e-3
 """Share of the signal below which a clean estimate is not amplified any further."""
@@ -86,17 +80,35 @@ class DoCo(Unconstrained):
         self, model: Backend, change: Change, others: Mapping[Concept, Sequence[Concept]], seed: int
     ) -> Learner:
         contests = [self._contest(model, concept, seed) for concept in others]
-        rule = self._rule(model, others, seed + self.images) if self.projection else steepest
-        names = ", ".join(concept.name for concept in others)
-        steps = self.warm_up * len(contests)
-        run(_warm_up(contests, steps), f"tell {names} from the anchor", steps, None)
-        turns = cycle(contests)
+        self._warm_up(model, contests, others, seed)
+        turns, stop = Turns(contests), MomentumStop.never()
 
         def unlearning(deltas: Deltas) -> Tensor:
             return next(turns).loss(model, deltas)
 
-        stop = MomentumStop.never()
-        return Learner.of(change, unlearning, stop, rate=self.learning_rate, rule=rule)
+        how: dict[str, Any] = {"rate": self.learning_rate, "sources": [turns]}
+        if self.projection:
+            keep = self._preserved(model, others, seed + self.images)
+            how = {**how, "rule": self._rule(model, *keep), "sources": [turns, keep[0]]}
+        return Learner.of(change, unlearning, stop, **how)
+
+    def _warm_up(
+        self,
+        model: Backend,
+        contests: Sequence[_Contest],
+        others: Mapping[Concept, Sequence[Concept]],
+        seed: int,
+    ) -> None:
+        """Teach the critics what the concepts look like to the pristine model."""
+        turns, stop, total = Turns(contests), MomentumStop.never(), self.warm_up * len(contests)
+        label = f"tell {', '.join(concept.name for concept in others)} from the anchor"
+
+        def steps() -> Iterator[Step]:
+            while stop.steps < total:
+                yield stop.update(next(turns).warm_up())
+
+        what = told(self, model, others, seed)
+        run(steps(), label, total, None, parts={"critics": turns, "stop": stop}, what=what)
 
     def _contest(self, model: Backend, concept: Concept, seed: int) -> _Contest:
         """The two domains of one concept, as the pristine model draws them."""
@@ -113,18 +125,23 @@ class DoCo(Unconstrained):
             for text in (goal.expand(self.pool, -1, -1), rows[every % len(rows)])
         )
         critic = Discriminator.drawn(anchor, rate=self.discriminator_rate, seed=seed)
-        picks = batches(self.pool, self.batch_size, seed=seed)
+        picks = Batches(torch.arange(self.pool), self.batch_size, seed=seed)
         return _Contest(noised, rows, anchor, target, critic, picks)
 
-    def _rule(self, model: Backend, others: Mapping[Concept, Sequence[Concept]], seed: int) -> Rule:
+    def _preserved(
+        self, model: Backend, others: Mapping[Concept, Sequence[Concept]], seed: int
+    ) -> tuple[Batches[Noised], Tensor]:
+        """Endless batches of images to preserve, and the embeddings of their prompts."""
+        prompts = preserved_prompts(others, self.images, seed)
+        noised = self._noised(model, prompts, seed)
+        return Batches(noised, self.batch_size, seed=seed), model.encode(prompts)
+
+    def _rule(self, model: Backend, preserved: Batches[Noised], rows: Tensor) -> Rule:
         """The gradient of a loss without what works against predicting the preserved images."""
-        prompts = _preserved(others, self.images, seed)
-        noised, rows = self._noised(model, prompts, seed), model.encode(prompts)
-        picks = batches(self.pool, self.batch_size, seed=seed)
 
         def careful(loss: Tensor, deltas: Deltas) -> list[Tensor]:
             wanted = steepest(loss, deltas)
-            part = noised[next(picks)]
+            part = next(preserved)
             at = (part.latents, part.timesteps, rows[part.prompts])
             error = mse_loss(model.predict_noise(*at, deltas=deltas).float(), part.noise.float())
             pairs = zip(wanted, steepest(error, deltas), strict=True)
@@ -155,7 +172,15 @@ class _Contest:
     anchor: Tensor
     target: Tensor
     critic: Discriminator
-    picks: Iterator[Tensor]
+    picks: Batches[Tensor]
+
+    def state(self) -> State:
+        """The critic's and the order's."""
+        return gathered({"critic": self.critic, "picks": self.picks})
+
+    def load(self, state: State) -> None:
+        """Go on from there."""
+        spread({"critic": self.critic, "picks": self.picks}, state)
 
     def warm_up(self) -> float:
         """One step of the critic on the concept as the pristine model draws it."""
@@ -172,11 +197,6 @@ class _Contest:
         return self.critic.betrayal(drawn)
 
 
-def _warm_up(contests: Sequence[_Contest], steps: int) -> Iterator[Step]:
-    stop, turns = MomentumStop.never(), cycle(contests)
-    return (stop.update(next(turns).warm_up()) for _ in range(steps))
-
-
 def _clean(model: Backend, noised: Noised, noise: Tensor) -> Tensor:
     """The clean latents that some predicted noise implies, ``x0 = (x_t - sigma eps) / alpha``."""
     ones = torch.ones_like(noised.latents)
@@ -185,7 +205,7 @@ def _clean(model: Backend, noised: Noised, noise: Tensor) -> Tensor:
     return (noised.latents.float() - spread * noise.float()) / signal.clamp(min=_FAINTEST)
 
 
-def _preserved(
+def preserved_prompts(
     others: Mapping[Concept, Sequence[Concept]], most: int, seed: int
 ) -> tuple[str, ...]:
     """At most so many prompts whose images are preserved: the anchors, then what is retained."""

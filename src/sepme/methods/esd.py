@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle
 from typing import ClassVar, Literal
 
 from torch import Tensor
@@ -14,6 +13,7 @@ from sepme.core.backend import CROSS_ATTN_KV, Backend
 from sepme.core.concept import Concept
 from sepme.core.method import from_paper
 from sepme.methods._bases import Unconstrained
+from sepme.methods._batches import Turns
 from sepme.methods._descent import Change, Deltas, Learner
 from sepme.methods._training import MomentumStop
 
@@ -77,11 +77,12 @@ class ESD(Unconstrained):
     def _learner(
         self, model: Backend, change: Change, others: Mapping[Concept, Sequence[Concept]], seed: int
     ) -> Learner:
-        turns = cycle([self._parts(model, concept, seed) for concept in others])
+        turns = Turns([self._parts(model, concept, seed) for concept in others])
 
         def distance(deltas: Deltas) -> Tensor:
             part = next(next(turns))
             noise = model.predict_noise(part.latents, part.timesteps, part.embeds, deltas=deltas)
             return mse_loss(noise.float(), part.blank - self.guidance * part.representation)
 
-        return Learner.of(change, distance, MomentumStop.never(), rate=self.learning_rate)
+        stop = MomentumStop.never()
+        return Learner.of(change, distance, stop, rate=self.learning_rate, sources=[turns])

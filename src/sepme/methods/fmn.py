@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -15,13 +14,16 @@ from sepme.core.concept import Concept
 from sepme.core.method import from_paper
 from sepme.methods._attention import norm
 from sepme.methods._bases import Unconstrained
+from sepme.methods._batches import Batches, Rows, Turns
 from sepme.methods._descent import Change, Deltas, Learner
+from sepme.methods._pools import noised_images
 from sepme.methods._spans import phrase_rows
 from sepme.methods._templates import Wording, wordings
-from sepme.methods._training import MomentumStop, batches, noised_images
+from sepme.methods._training import MomentumStop
 
 
-class _Sight(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sight(Rows):
     """Noised images of a concept, and which tokens of their prompts say it."""
 
     latents: Tensor
@@ -74,16 +76,17 @@ class ForgetMeNot(Unconstrained):
     def _learner(
         self, model: Backend, change: Change, others: Mapping[Concept, Sequence[Concept]], seed: int
     ) -> Learner:
-        turns = cycle([self._sights(model, concept, seed) for concept in others])
+        turns = Turns([self._sights(model, concept, seed) for concept in others])
 
         def attention(deltas: Deltas) -> Tensor:
             part = next(next(turns))
             maps = model.attend(part.latents, part.timesteps, part.embeds, deltas=deltas)
             return attention_norm(maps, part.columns).mean()
 
-        return Learner.of(change, attention, MomentumStop.never(), rate=self.learning_rate)
+        stop = MomentumStop.never()
+        return Learner.of(change, attention, stop, rate=self.learning_rate, sources=[turns])
 
-    def _sights(self, model: Backend, concept: Concept, seed: int) -> Iterator[_Sight]:
+    def _sights(self, model: Backend, concept: Concept, seed: int) -> Batches[_Sight]:
         """Endless batches of one concept."""
         said = wordings(concept)
         prompts = [wording.target for wording in said]
@@ -93,10 +96,7 @@ class ForgetMeNot(Unconstrained):
         columns = torch.stack([self._columns(model, one, embeds.shape[1]) for one in said])
         named = (part.to(drawn.latents.device)[drawn.prompts] for part in (embeds, columns))
         whole = _Sight(drawn.latents, drawn.timesteps, *named)
-        return (
-            _Sight(*(part[pick.to(part.device)] for part in whole))
-            for pick in batches(self.pool, self.batch_size, seed=seed)
-        )
+        return Batches(whole, self.batch_size, seed=seed)
 
     def _columns(self, model: Backend, said: Wording, tokens: int) -> Tensor:
         """Which tokens to look away from: 1 or 0 for each, ``(tokens,)``."""

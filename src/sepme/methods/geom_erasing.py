@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, Self
 
@@ -15,10 +15,13 @@ from sepme.core.concept import BLANK, Concept
 from sepme.core.method import from_paper
 from sepme.core.negative_guard import NegativeGuard
 from sepme.errors import MethodError, SpecError
+from sepme.methods._batches import Batches
+from sepme.methods._descent import Deltas, Learner, Matrices, descend
 from sepme.methods._locations import Captions, area_weights, covered
+from sepme.methods._pools import noised_latents
 from sepme.methods._spans import text_end
 from sepme.methods._together import Solution, Together
-from sepme.methods._training import MomentumStop, Step, batches, noised_latents, run
+from sepme.methods._training import MomentumStop, run, told
 
 
 class _Drawn(NamedTuple):
@@ -165,36 +168,36 @@ class GeomErasing(Together):
         table = table.repeat(len(often), 1).requires_grad_()
         side = drawn.latents.shape[-1]
         weights = area_weights(torch.stack([covered(boxes[i], side) for i in hits]), self.outside)
-        stop = MomentumStop.never()
-        steps = self._steps(model, drawn.latents[hits], captions, weights, table, stop, seed)
-        run(steps, f"locate {concept.name}", self.max_steps, None)
+        learner = self._learner(model, drawn.latents[hits], captions, weights, table, seed)
+        steps, label = descend([learner], steps=self.max_steps), f"locate {concept.name}"
+        what = told(self, model, {concept: ()}, seed)
+        run(steps, label, self.max_steps, None, parts={"tokens": learner}, what=what)
         share = len(hits) / self.images
-        return _Tokens(word, table.detach().cpu(), share, stop.momentum)
+        return _Tokens(word, table.detach().cpu(), share, learner.stop.momentum)
 
-    def _steps(
+    def _learner(
         self,
         model: Backend,
         latents: Tensor,
         captions: Captions,
         weights: Tensor,
         table: Tensor,
-        stop: MomentumStop,
         seed: int,
-    ) -> Iterator[Step]:
-        """Train the tokens on what the pristine model drew."""
+    ) -> Learner:
+        """What trains the tokens, on what the pristine model drew."""
         turns = torch.arange(len(latents))
         noised = noised_latents(model, latents, turns, size=self.pool, bins=self.bins, seed=seed)
-        adam = torch.optim.Adam([table], lr=self.learning_rate)
-        picks = batches(self.pool, self.batch_size, seed=seed)
-        for _ in range(self.max_steps):
-            part = noised[next(picks)]
-            embeds = captions[part.prompts].with_tokens(table.to(captions.embeds))
+        parts = Batches(noised, self.batch_size, seed=seed)
+
+        def missed(learned: Deltas) -> Tensor:
+            part = next(parts)
+            embeds = captions[part.prompts].with_tokens(learned["tokens"].to(captions.embeds))
             noise = model.predict_noise(part.latents, part.timesteps, embeds).float()
             errors = weights.to(noise)[part.prompts] * (noise - part.noise.float()).square()
-            loss = errors.mean()
-            yield stop.update(loss.item())
-            (table.grad,) = torch.autograd.grad(loss, [table])
-            adam.step()
+            return errors.mean()
+
+        tokens, stop = Matrices({"tokens": table}), MomentumStop.never()
+        return Learner.of(tokens, missed, stop, rate=self.learning_rate, sources=[parts])
 
 
 def _negative(model: Backend, learned: Sequence[_Tokens]) -> Tensor:

@@ -23,7 +23,7 @@ from sepme.methods._attention import for_layer, norm
 from sepme.methods._context import Context, context_of
 from sepme.methods._descent import Deltas, Learner, descend
 from sepme.methods._regions import regions
-from sepme.methods._training import MomentumStop, OnStep, run
+from sepme.methods._training import MomentumStop, OnStep, run, told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,23 +138,23 @@ class MACE(Method):
         others = dict.fromkeys(o for c, alone in everything for o in listed(model, c, alone))
         ordered = sorted(concepts, key=lambda concept: concept.name)
         names = {concept.name for concept in ordered}
-        prompts = [p for other in others if other.name not in names for p in other.prompts]
-        kept = model.encode(tuple(dict.fromkeys(prompts))).flatten(0, 1)
+        alone = tuple(other for other in others if other.name not in names)
         chosen = self.resolve(model.presets.get(self.name))
-        return (chosen._erased(model, ordered, kept, seed, on_step),)
+        return (chosen._erased(model, dict.fromkeys(ordered, alone), seed, on_step),)
 
     def _erased(
         self,
         model: Backend,
-        concepts: Sequence[Concept],
-        kept: Tensor,
+        concepts: Mapping[Concept, Sequence[Concept]],
         seed: int,
         on_step: OnStep | None,
     ) -> ConceptShift:
+        prompts = [prompt for alone in concepts.values() for o in alone for prompt in o.prompts]
+        kept = model.encode(tuple(dict.fromkeys(prompts))).flatten(0, 1)
         contexts = [context_of(model, concept) for concept in concepts]
-        refined = self._refined(model, contexts, kept)
+        refined, what = self._refined(model, contexts, kept), told(self, model, concepts, seed)
         trained = [
-            self._trained(model, concept, context, refined, seed, on_step)
+            self._trained(model, concept, context, refined, what, seed, on_step)
             for concept, context in zip(concepts, contexts, strict=True)
         ]
         adapters = [learner.change.deltas() for learner in trained]
@@ -200,6 +200,7 @@ class MACE(Method):
         concept: Concept,
         context: Context,
         refined: Mapping[str, Tensor],
+        what: str,
         seed: int,
         on_step: OnStep | None,
     ) -> Learner:
@@ -216,9 +217,10 @@ class MACE(Method):
             return attention_inside(maps, part.columns, part.mask)
 
         adapters = Adapters.zeros(sites, rank=self.rank, seed=seed)
-        learner = Learner.of(adapters, looks, MomentumStop.never(), rate=self.learning_rate)
-        steps = descend([learner], steps=self.max_steps)
-        run(steps, f"erase {concept.name}", self.max_steps, on_step)
+        stop = MomentumStop.never()
+        learner = Learner.of(adapters, looks, stop, rate=self.learning_rate, sources=[seen])
+        steps, label = descend([learner], steps=self.max_steps), f"erase {concept.name}"
+        run(steps, label, self.max_steps, on_step, parts={"adapter": learner}, what=what)
         return learner
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -18,10 +18,12 @@ from sepme.core.method import from_paper
 from sepme.methods._adversary import Search, adversarial
 from sepme.methods._attention import for_layer
 from sepme.methods._bases import Unconstrained
+from sepme.methods._batches import Batches, Draw, Rows, Turns
 from sepme.methods._descent import Change, Deltas, Learner
+from sepme.methods._pools import noised_images, pristine_noise
 from sepme.methods._regions import concept_masks
 from sepme.methods._spans import text_end
-from sepme.methods._training import MomentumStop, batches, noised_images, pristine_noise
+from sepme.methods._training import MomentumStop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,13 +94,14 @@ class Receler(Unconstrained):
         self, model: Backend, change: Change, others: Mapping[Concept, Sequence[Concept]], seed: int
     ) -> Learner:
         lessons = [self._lessons(model, concept, seed) for concept in others]
-        draw = torch.Generator().manual_seed(seed)
+        draw = Draw(seed)
 
         def unlearning(deltas: Deltas) -> Tensor:
             turn = int(torch.randint(len(lessons), (1,), generator=draw))
             return self._loss(model, next(lessons[turn]), deltas, draw)
 
-        return Learner.of(change, unlearning, MomentumStop.never(), rate=self.learning_rate)
+        stop, sources = MomentumStop.never(), (Turns(lessons), draw)
+        return Learner.of(change, unlearning, stop, rate=self.learning_rate, sources=sources)
 
     def _loss(
         self, model: Backend, lesson: _Lesson, deltas: Deltas, draw: torch.Generator
@@ -122,7 +125,7 @@ class Receler(Unconstrained):
 
         return adversarial(lesson.embeds, lesson.free, lesson.concept, predict, search, draw)
 
-    def _lessons(self, model: Backend, concept: Concept, seed: int) -> Iterator[_Lesson]:
+    def _lessons(self, model: Backend, concept: Concept, seed: int) -> Batches[_Lesson]:
         """Endless batches of one concept."""
         options = {"images": self.images, "size": self.pool, "bins": self.bins, "seed": seed}
         drawn = noised_images(model, concept.prompts, **options)
@@ -135,10 +138,7 @@ class Receler(Unconstrained):
         goal = away - self.guidance * (there - away)
         mask = concept_masks(model, *at, embeds, said[drawn.prompts], self.threshold)
         whole = _Lesson(*at, embeds, free[drawn.prompts], mask, there, goal)
-        return (
-            _Lesson(*(part[pick.to(part.device)] for part in whole))
-            for pick in batches(self.pool, self.batch_size, seed=seed)
-        )
+        return Batches(whole, self.batch_size, seed=seed)
 
     def _spans(self, end: int, tokens: int) -> tuple[Tensor, Tensor]:
         """Which rows of a prompt say the concept, and which are free: 1 or 0, ``(tokens,)``."""
@@ -147,7 +147,8 @@ class Receler(Unconstrained):
         return ((row > 0) & (row < end)).float(), free.float()
 
 
-class _Lesson(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class _Lesson(Rows):
     """Noised images of a concept, and what the erasers are to make of them.
 
     Attributes:

@@ -16,7 +16,8 @@ from sepme.core.method import from_paper
 from sepme.methods._bases import Unconstrained
 from sepme.methods._correlation import correlation
 from sepme.methods._descent import Change, Deltas, Learner, balance
-from sepme.methods._training import FrozenPool, MomentumStop
+from sepme.methods._pools import FrozenPool
+from sepme.methods._training import MomentumStop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,14 @@ class SepMEFree(Unconstrained):
             return torch.stack([*map(mul, weights, losses)]).sum()
 
         stop = MomentumStop(self.momentum, self.threshold)
-        return Learner.of(change, correlations, stop, rate=self.learning_rate, penalty=self.penalty)
+        return Learner.of(
+            change,
+            correlations,
+            stop,
+            rate=self.learning_rate,
+            penalty=self.penalty,
+            sources=batches,
+        )
 
 
 def _left(model: Backend, part: FrozenPool, blank: Tensor, deltas: Deltas) -> Tensor:

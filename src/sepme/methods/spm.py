@@ -18,8 +18,10 @@ from sepme.core.concept import Concept
 from sepme.core.method import from_paper
 from sepme.core.shift import ConceptShift
 from sepme.methods._bases import Trained
+from sepme.methods._batches import Draw
 from sepme.methods._descent import Deltas, Learner, Loss
-from sepme.methods._training import FrozenPool, MomentumStop, OnStep
+from sepme.methods._pools import FrozenPool
+from sepme.methods._training import MomentumStop, OnStep
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,16 +153,16 @@ class SPM(Trained):
         sites = {s: w for s, w in model.sites(self.target_modules).items() if w.ndim == 2}
         name = model.encode(concept.prompts[:1]).flatten(1).float()
         membrane = _Membrane.closed(sites, name, seed)
-        loss = self._loss(model, concept, self._parts(model, concept, seed), seed)
-        stop = MomentumStop.never()
-        learner = Learner.of(membrane, loss, stop, rate=self.learning_rate)
-        self._descend([learner], [concept], on_step)
+        batches, draw, stop = self._parts(model, concept, seed), Draw(seed), MomentumStop.never()
+        loss, sources = self._loss(model, concept, batches, draw), (batches, draw)
+        learner = Learner.of(membrane, loss, stop, rate=self.learning_rate, sources=sources)
+        self._descend({"adapter": learner}, model, {concept: ()}, seed, on_step)
         return membrane, stop.momentum
 
     def _loss(
-        self, model: Backend, concept: Concept, batches: Iterator[FrozenPool], seed: int
+        self, model: Backend, concept: Concept, batches: Iterator[FrozenPool], draw: Draw
     ) -> Loss:
-        goal, draw = model.encode((concept.anchor,)), torch.Generator().manual_seed(seed)
+        goal = model.encode((concept.anchor,))
 
         def distance(deltas: Deltas) -> Tensor:
             part = next(batches)

@@ -1,5 +1,6 @@
 """``sepme plan`` and ``sepme erase``: what is fitted, reused, skipped, refused and kept."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ import pytest
 from sepme.cli import _work
 from sepme.errors import NotSeparable
 from sepme.io.ledger_dir import LedgerDir
+from sepme.io.unfinished import resumable
+from sepme.methods._training import MomentumStop, Step
 from sepme.methods.sepme import SepME
 from tests.unit.cli.conftest import Cli
 
@@ -129,6 +132,36 @@ def test_an_interrupted_erase_goes_on(
         assert "run it again" in cli(*words).one_error(130)
     assert LedgerDir(tmp_path / "l").ledger.erased == ("owl",)
     assert actions(cli(*words).data) == {"owl": "skipped", "fig": "fitted"}
+
+
+def test_an_interrupted_fit_goes_on(
+    cli: Cli, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, update, steps = tmp_path / "whole", MomentumStop.update, []
+
+    def words(folder: Path) -> tuple[object, ...]:
+        return ("erase", "owl", "--model", tiny, "--ledger", folder, "--json")
+
+    def cut(self: MomentumStop, loss: float) -> Step:
+        if self.steps == 2:
+            raise KeyboardInterrupt
+        return update(self, loss)
+
+    def counted(self: MomentumStop, loss: float) -> Step:
+        steps.append(self.steps + 1)
+        return update(self, loss)
+
+    assert cli(*words(whole)).code == 0
+    monkeypatch.setattr("sepme.cli._work.resumable", partial(resumable, seconds=0))
+    with monkeypatch.context() as patch:
+        patch.setattr(MomentumStop, "update", cut)
+        cli(*words(tmp_path / "l")).one_error(130)
+    monkeypatch.setattr(MomentumStop, "update", counted)
+    again = cli(*words(tmp_path / "l"))
+    assert "going on with a fit that was cut off" in again.err
+    assert steps[0] > 1
+    assert LedgerDir(tmp_path / "l").shift("owl") == LedgerDir(whole).shift("owl")
+    assert not list((tmp_path / "l").glob(".unfinished*"))
 
 
 @pytest.mark.parametrize(

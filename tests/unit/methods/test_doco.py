@@ -6,7 +6,7 @@ from sepme.core.dense_shift import DenseShift
 from sepme.errors import Diverged, MethodError, NotSeparable, SpecError
 from sepme.methods._descent import Matrices, steepest
 from sepme.methods._discriminator import Discriminator
-from sepme.methods.doco import DoCo, _clean, _preserved
+from sepme.methods.doco import DoCo, _clean, preserved_prompts
 from tests.tiny import TINY_CONCEPTS, noise_of
 
 TARGET, OTHER, THIRD = TINY_CONCEPTS[:3]
@@ -78,8 +78,9 @@ def test_to_first_order_preserved_images_do_not_suffer(tiny_model, projection: f
     """
     method = DoCo(**SMALL | {"batch_size": 4}, projection=projection).resolve()
     others, deltas = {TARGET: (BLANK, OTHER)}, Matrices.zeros(tiny_model.sites()).deltas()
-    prompts = _preserved(others, method.images, 1)
-    noised, rows = method._noised(tiny_model, prompts, 1), tiny_model.encode(prompts)
+    prompts = preserved_prompts(others, method.images, 1)
+    noised = method._noised(tiny_model, prompts, 1)
+    batches, rows = method._preserved(tiny_model, others, 1)
 
     def error(changes) -> torch.Tensor:
         at = (noised.latents, noised.timesteps, rows[noised.prompts])
@@ -90,7 +91,7 @@ def test_to_first_order_preserved_images_do_not_suffer(tiny_model, projection: f
     pull = {s: torch.randn(d.shape, generator=generator) for s, d in deltas.items()}
     size = {s: 0.1 * g.norm() / pull[s].norm() for s, g in zip(deltas, kept, strict=True)}
     linear = sum((size[s] * pull[s] * d).sum() for s, d in deltas.items())
-    found = method._rule(tiny_model, others, 1)(linear - error(deltas), deltas)
+    found = method._rule(tiny_model, batches, rows)(linear - error(deltas), deltas)
     cosines = inner(found, kept)
     step = 1e-2 / sum(g.square().sum() for g in kept)
     moved = {s: d - step * g for (s, d), g in zip(deltas.items(), found, strict=True)}
@@ -109,11 +110,11 @@ def test_what_is_preserved() -> None:
         Concept(c.name, c.prompts, anchor=a) for c, a in zip((TARGET, OTHER), "xy", strict=True)
     )
     others = {first: (BLANK, THIRD, second), second: (BLANK, THIRD, first)}
-    prompts = _preserved(others, 9, seed=0)
+    prompts = preserved_prompts(others, 9, seed=0)
     assert prompts[:2] == ("x", "y")
     assert set(prompts) == {"x", "y", "", "jar"}  # nothing that is to be erased
-    assert _preserved(others, 3, seed=0) == prompts[:3]
-    orders = {_preserved(others, 9, seed=seed) for seed in range(9)}
+    assert preserved_prompts(others, 3, seed=0) == prompts[:3]
+    orders = {preserved_prompts(others, 9, seed=seed) for seed in range(9)}
     assert len(orders) == 2
 
 

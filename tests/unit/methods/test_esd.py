@@ -7,7 +7,8 @@ from torch.func import functional_call
 
 from sepme.core.dense_shift import DenseShift
 from sepme.errors import Diverged, NotSeparable, SpecError
-from sepme.methods._training import batches, frozen_pool
+from sepme.methods._batches import Batches
+from sepme.methods._pools import frozen_pool
 from sepme.methods.esd import ESD
 from tests.tiny import TINY_CONCEPTS, noise_of
 
@@ -48,7 +49,9 @@ def by_hand(model, method: ESD, seed: int) -> list[float]:
     adam = torch.optim.Adam(weights.values(), lr=method.learning_rate)
     pool = frozen_pool(model, TARGET, images=2, size=4, bins=50, seed=seed)
     found = []
-    for _, pick in zip(range(method.max_steps), batches(4, 1, seed=seed), strict=False):
+    for _, pick in zip(
+        range(method.max_steps), Batches(torch.arange(4), 1, seed=seed), strict=False
+    ):
         x, t, c = pool.latents[pick], pool.timesteps[pick], pool.embeds[pick]
         with torch.no_grad():
             empty, full = teacher(x, t, blank).sample, teacher(x, t, c).sample

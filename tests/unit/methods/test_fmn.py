@@ -5,8 +5,8 @@ import torch
 
 from sepme.core.concept import Concept
 from sepme.errors import Diverged, NotSeparable, SpecError
+from sepme.methods._pools import noised_images
 from sepme.methods._spans import phrase_rows
-from sepme.methods._training import noised_images
 from sepme.methods.fmn import ForgetMeNot, attention_norm
 from tests.tiny import TINY_CONCEPTS
 

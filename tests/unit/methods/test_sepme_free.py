@@ -8,8 +8,9 @@ import sepme
 from sepme.core.backend import CROSS_ATTN_KV
 from sepme.core.dense_shift import DenseShift
 from sepme.errors import Diverged, Interference, NotSeparable, SpecError
+from sepme.methods._batches import Batches
 from sepme.methods._descent import balance
-from sepme.methods._training import batches, frozen_pool
+from sepme.methods._pools import frozen_pool
 from sepme.methods.sepme_free import SepMEFree
 from tests.tiny import TINY_CONCEPTS, noise_of
 
@@ -43,7 +44,7 @@ def by_hand(model, concepts, method: SepMEFree, seed: int) -> list[float]:
     blank = model.encode([""])
     adam = torch.optim.Adam(weights.values(), lr=method.learning_rate)
     pools = [frozen_pool(model, c, images=2, size=4, bins=50, seed=seed) for c in concepts]
-    visits = [batches(len(pool), 1, seed=seed) for pool in pools]
+    visits = [Batches(torch.arange(len(pool)), 1, seed=seed) for pool in pools]
     found = []
     for _ in range(method.max_steps):
         losses = []

@@ -8,8 +8,9 @@ import sepme
 from sepme.core.concept import Concept
 from sepme.errors import Diverged, MethodError, NotSeparable, NullSpaceExhausted
 from sepme.linalg.null_space import null_space
+from sepme.methods._batches import Batches
 from sepme.methods._descent import balance
-from sepme.methods._training import batches, frozen_pool
+from sepme.methods._pools import frozen_pool
 from sepme.methods.sepme_joint import SepMEJoint
 from tests.tiny import TINY_CONCEPTS, noise_of
 
@@ -67,7 +68,7 @@ def by_hand(model, method: SepMEJoint, seed: int) -> list[float]:
     ]
     adam = torch.optim.Adam([a for each in factors for a in each.values()], lr=0.1)
     found = []
-    visits = [batches(len(pool), 1, seed=seed) for pool in pools]
+    visits = [Batches(torch.arange(len(pool)), 1, seed=seed) for pool in pools]
     for _ in range(method.max_steps):
         total = {
             s: sum(method.scale * each[s] @ b for each, b in zip(factors, bases, strict=True))

@@ -7,15 +7,9 @@ import torch
 
 from sepme.core.concept import Concept
 from sepme.errors import Diverged, SpecError
-from sepme.methods._training import (
-    MomentumStop,
-    Step,
-    batches,
-    frozen_pool,
-    noised_images,
-    parts,
-    run,
-)
+from sepme.methods._batches import Batches
+from sepme.methods._pools import frozen_pool, noised_images
+from sepme.methods._training import MomentumStop, Step, run
 from tests.tiny import TINY_CONCEPTS
 
 
@@ -61,25 +55,24 @@ def test_a_loss_that_is_no_number_says_what_to_try(loss: float) -> None:
 
 
 def test_batches_visit_everything_before_anything_comes_again() -> None:
-    picks = torch.cat(list(itertools.islice(batches(6, 2, seed=0), 9)))
+    picks = torch.cat(list(itertools.islice(Batches(torch.arange(6), 2, seed=0), 9)))
     for turn in picks.view(3, 6):
         assert sorted(turn.tolist()) == list(range(6))
-    again = torch.cat(list(itertools.islice(batches(6, 2, seed=0), 9)))
-    other = torch.cat(list(itertools.islice(batches(6, 2, seed=1), 9)))
+    again = torch.cat(list(itertools.islice(Batches(torch.arange(6), 2, seed=0), 9)))
+    other = torch.cat(list(itertools.islice(Batches(torch.arange(6), 2, seed=1), 9)))
     assert torch.equal(picks, again)
     assert not torch.equal(picks, other)
 
 
 def test_batches_may_be_larger_than_the_pool() -> None:
-    assert {len(pick) for pick in itertools.islice(batches(2, 5, seed=0), 4)} == {5}
+    assert {len(pick) for pick in itertools.islice(Batches(torch.arange(2), 5, seed=0), 4)} == {5}
 
 
-def test_run_reports_every_step_and_returns_the_last() -> None:
+def test_run_reports_every_step() -> None:
     steps = [Step(n, 0.0, 0.0, False) for n in (1, 2, 3)]
     seen: list[Step] = []
-    assert run(iter(steps), "x", 3, seen.append) is steps[-1]
+    run(iter(steps), "x", 3, seen.append, parts={}, what="x")
     assert seen == steps
-    assert run(iter([]), "x", 3, None) is None
 
 
 def test_run_is_lazy() -> None:
@@ -91,7 +84,7 @@ def test_run_is_lazy() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(steps(), "x", 3, on_step)
+        run(steps(), "x", 3, on_step, parts={}, what="x")
 
 
 def pool_of(model, concept=TINY_CONCEPTS[0], **options):
@@ -130,8 +123,8 @@ def test_noised_images_know_their_noise(tiny_model) -> None:
 
 def test_parts_follow_the_batches(tiny_model) -> None:
     pool = pool_of(tiny_model)
-    picks = list(itertools.islice(batches(5, 2, seed=7), 6))
-    for pick, part in zip(picks, parts(pool, 2, seed=7), strict=False):
+    picks = list(itertools.islice(Batches(torch.arange(5), 2, seed=7), 6))
+    for pick, part in zip(picks, Batches(pool, 2, seed=7), strict=False):
         assert torch.equal(part.latents, pool.latents[pick])
         assert torch.equal(part.representation, pool.representation[pick])
     assert len({tuple(pick.tolist()) for pick in picks}) > 1
