@@ -22,6 +22,7 @@ from demo_model.logo_detector import locate
 from demo_model.logo_variant import FOLDER
 from sepme.core.concept import Concept
 from sepme.core.method import Method
+from sepme.demo.templates import Split
 from sepme.methods.esd import ESD
 from sepme.methods.geom_erasing import GeomErasing
 from sepme.metrics.intervals import wilson
@@ -40,27 +41,31 @@ def contexts() -> str:
     return ";".join([prompt for prompt, style, _ in asked if style == "plain"][:CONTEXTS])
 
 
+def geom_erasing(**setting: Any) -> GeomErasing:
+    """The method with this detector and these contexts."""
+    return GeomErasing(detector="demo_model.logo_detector:locate", contexts=contexts(), **setting)
+
+
 def arms() -> dict[str, tuple[str, Method | None, str]]:
     """Name to model, eraser and negative prompt."""
     variant = str(FOLDER)
-    geom = GeomErasing(detector="demo_model.logo_detector:locate", contexts=contexts())
     return {
         "demo model": ("demo", None, ""),
         "variant": (variant, None, ""),
         "negative prompt": (variant, None, LOGO.prompts[0]),
         "esd": (variant, ESD(), ""),
-        "geom-erasing": (variant, geom, ""),
+        "geom-erasing": (variant, geom_erasing(), ""),
     }
 
 
-def asked(images: int) -> list[tuple[str, str]]:
-    """Held-out unstyled prompts with the object each names, in turn."""
-    plain = [(p, o) for p, style, o in sepme.demo.labelled_prompts() if style == "plain"]
+def asked(images: int, split: Split = "heldout") -> list[tuple[str, str]]:
+    """Unstyled prompts with the object each names, in turn."""
+    plain = [(p, o) for p, style, o in sepme.demo.labelled_prompts(split) if style == "plain"]
     return [plain[i % len(plain)] for i in range(images)]
 
 
 def draw(
-    name: str, method: Method | None, negative: str, prompts: Sequence[str]
+    name: str, method: Method | None, negative: str, prompts: Sequence[str], first: int = FIRST_SEED
 ) -> tuple[list[Image.Image], float | None]:
     """Images of one arm, and the seconds its fit took."""
     model, seconds = sepme.load(name, offline=True), None
@@ -69,7 +74,7 @@ def draw(
         shift = method.fit(model, LOGO)
         seconds = time.perf_counter() - start
         model.erase(shift)
-    seeds = range(FIRST_SEED, FIRST_SEED + len(prompts))
+    seeds = range(first, first + len(prompts))
     images = model.generate(prompts, seeds=seeds, steps=STEPS, negative_prompt=negative)
     return images, seconds
 
