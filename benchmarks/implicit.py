@@ -19,7 +19,7 @@ from PIL import Image
 import sepme
 from benchmarks.harness import parser, show
 from demo_model.logo_detector import locate
-from demo_model.logo_variant import FOLDER
+from demo_model.logo_variant import FOLDER, GUIDANCE
 from sepme.core.concept import Concept
 from sepme.core.method import Method
 from sepme.demo.templates import Split
@@ -75,7 +75,9 @@ def draw(
         seconds = time.perf_counter() - start
         model.erase(shift)
     seeds = range(first, first + len(prompts))
-    images = model.generate(prompts, seeds=seeds, steps=STEPS, negative_prompt=negative)
+    images = model.generate(
+        prompts, seeds=seeds, steps=STEPS, guidance_scale=GUIDANCE, negative_prompt=negative
+    )
     return images, seconds
 
 
