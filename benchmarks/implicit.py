@@ -31,6 +31,8 @@ LOGO = Concept("logo", ("logo",), kind="watermark")
 FIRST_SEED, STEPS = 5000, 25
 CONTEXTS = 16
 """Objects whose unstyled images are searched in the fit, from ``train`` templates."""
+STRONG = 4.0
+"""Guidance scale of the demo model itself."""
 SHEET = 24
 """Images of each arm on the sheet, eight in a row."""
 
@@ -46,15 +48,16 @@ def geom_erasing(**setting: Any) -> GeomErasing:
     return GeomErasing(detector="demo_model.logo_detector:locate", contexts=contexts(), **setting)
 
 
-def arms() -> dict[str, tuple[str, Method | None, str]]:
-    """Name to model, eraser and negative prompt."""
+def arms() -> dict[str, tuple[str, Method | None, str, float]]:
+    """Name to model, eraser, negative prompt and guidance scale."""
     variant = str(FOLDER)
     return {
-        "demo model": ("demo", None, ""),
-        "variant": (variant, None, ""),
-        "negative prompt": (variant, None, LOGO.prompts[0]),
-        "esd": (variant, ESD(), ""),
-        "geom-erasing": (variant, geom_erasing(), ""),
+        "demo model": ("demo", None, "", GUIDANCE),
+        "variant": (variant, None, "", GUIDANCE),
+        "negative prompt": (variant, None, LOGO.prompts[0], GUIDANCE),
+        "esd": (variant, ESD(), "", GUIDANCE),
+        "geom-erasing": (variant, geom_erasing(), "", GUIDANCE),
+        f"variant, guidance {STRONG:g}": (variant, None, "", STRONG),
     }
 
 
@@ -65,7 +68,12 @@ def asked(images: int, split: Split = "heldout") -> list[tuple[str, str]]:
 
 
 def draw(
-    name: str, method: Method | None, negative: str, prompts: Sequence[str], first: int = FIRST_SEED
+    name: str,
+    method: Method | None,
+    negative: str,
+    guidance: float,
+    prompts: Sequence[str],
+    first: int = FIRST_SEED,
 ) -> tuple[list[Image.Image], float | None]:
     """Images of one arm, and the seconds its fit took."""
     model, seconds = sepme.load(name, offline=True), None
@@ -76,7 +84,7 @@ def draw(
         model.erase(shift)
     seeds = range(first, first + len(prompts))
     images = model.generate(
-        prompts, seeds=seeds, steps=STEPS, guidance_scale=GUIDANCE, negative_prompt=negative
+        prompts, seeds=seeds, steps=STEPS, guidance_scale=guidance, negative_prompt=negative
     )
     return images, seconds
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import sepme
 from benchmarks.harness import environment, parser
-from benchmarks.implicit import FOLDER, asked, draw, geom_erasing, rates
+from benchmarks.implicit import FOLDER, GUIDANCE, asked, draw, geom_erasing, rates
 from benchmarks.sweep import GRIDS, OUT, TOLERATED, settings
 
 FIRST_SEED = 9000
@@ -31,7 +31,7 @@ def tried(setting: dict[str, Any] | None, images: int) -> dict[str, Any]:
     """What is seen with a setting; None for the variant as it is."""
     prompts, things = zip(*asked(images, "train"), strict=True)
     method = None if setting is None else geom_erasing(**setting)
-    drawn, seconds = draw(str(FOLDER), method, "", prompts, FIRST_SEED)
+    drawn, seconds = draw(str(FOLDER), method, "", GUIDANCE, prompts, FIRST_SEED)
     found = {row["metric"]: row for row in rates(drawn, things)}
     return {
         "setting": setting,

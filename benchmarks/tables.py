@@ -137,6 +137,18 @@ def methods(runs: Runs, domain: str, task: str) -> str:
     return as_markdown(methods_table(sorted(rows, key=lambda row: place(row["method"]))))
 
 
+def implicit(rows: Sequence[Row]) -> str:
+    """Every way to be rid of a logo: how many images show it, and how many their object."""
+    lines: Lines = []
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        logo, thing = (
+            find(rows, metric, arm=arm) for metric in ("implicit concept ratio", "object accuracy")
+        )
+        seconds = logo["fit_seconds"] if logo else None
+        lines.append([arm, rate(logo), rate(thing), f"{seconds:.0f}" if seconds else ""])
+    return markdown(("", "logo seen", "object seen", "seconds of the fit"), lines)
+
+
 def as_markdown(table: Table) -> str:
     """A report's table in Markdown."""
     return markdown(table.columns, [[cell.text for cell in row] for row in table.rows])
@@ -177,6 +189,8 @@ def rendered(kept: Mapping[str, Runs]) -> Iterator[tuple[str, str, str]]:
         yield "ladder.md", concept, ladder(kept["ladder"], concept)
         yield "attacks.md", concept, attacks(kept["attacks"], concept)
         yield "attacks.md", f"{concept} compared", compared(kept["attacks"], concept)
+    shown = json.loads((PAGES / "implicit.json").read_text())["rows"]
+    yield "implicit.md", "implicit", implicit(shown)
     for method, block in method_pages.blocks([r for run in kept["methods"] for r in run["rows"]]):
         yield f"../methods/{method}.md", "demo", block
 
