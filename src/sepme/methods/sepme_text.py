@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
@@ -16,14 +16,11 @@ from sepme.core.method import Method, from_paper
 from sepme.core.record import Scalar
 from sepme.core.shift import ConceptShift
 from sepme.core.text_shift import TextShift
-from sepme.errors import NullSpaceExhausted
-from sepme.linalg.low_rank import LowRank, compress
-from sepme.linalg.null_space import null_space, separability
-from sepme.linalg.text_map import RTOL_FLOAT32
+from sepme.linalg.leave_one_out import leave_one_out
+from sepme.linalg.null_space import NullSpace, separability
 from sepme.linalg.text_system import Moments, TextSystem, pooled
-from sepme.methods._rows import Pairs, all_rows, encoded, pairs
-from sepme.methods._spans import last_token
-from sepme.methods._templates import wordings
+from sepme.methods._families import family_pairs, family_rows
+from sepme.methods._rows import all_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,16 +28,19 @@ class SepMEText(Method):
     """Send a concept's rows to its anchor's by the smallest map that leaves all others alone.
 
     One map ``M`` of text space serves every site, ``dW = W0 M``, and comes out of one linear
-    system without a single step of the U-Net. The concept is given by families of prompts, its own
-    and everyday sentences that name it, and so is everything it must leave alone. Where the listed
-    prompts of the others leave enough room, the map lives in their null space and leaves them alone
-    exactly (SRS-ME, eq. 22-25, in text space); where they do not, they are left alone in the mean
-    square. Maps of several concepts add up to the solution for all of them.
+    system without a single step of the U-Net. The concept is given by its own prompts and by
+    everyday sentences that say it, pooled into a few rows by energy, and so is everything it must
+    leave alone. Where the listed prompts of the others leave enough room, the map lives in their
+    null space and leaves them alone exactly (SRS-ME, eq. 22-25, in text space); where they do not,
+    they are left alone in the mean square. Maps of several concepts add up to the solution for all
+    of them.
 
     Args:
         lamb: Weight of a small map (squared row norms).
+        weight: How often the rows of a concept to erase count, those of the rest counting once.
         sentences: Everyday sentences for each concept besides its own prompts.
-        rank: Rank of a map at most; 0 for all.
+        pool: Rows that stand for a concept at most; 0 for all.
+        rank: Rank of a map at most; 0 for any.
         least: Separability from which on the null space is used, 0 to 1; above 1 never.
         rtol: Singular values of listed rows below this share of the largest count as zero.
         target_modules: Sites to change, a regular expression for the module path.
@@ -49,9 +49,9 @@ class SepMEText(Method):
         SpecError: If a value is out of range.
 
     Example:
-        >>> chosen = SepMEText(rank=4).resolve()
-        >>> chosen.rank, chosen.sentences, chosen.least
-        (4, 10, 0.3)
+        >>> chosen = SepMEText(rank=2).resolve()
+        >>> chosen.rank, chosen.pool, chosen.sentences
+        (2, 8, 8)
     """
 
     name: ClassVar[str] = "sepme-text"
@@ -61,9 +61,11 @@ class SepMEText(Method):
     restorable: ClassVar[str] = "any one concept; exactly on listed prompts while there is room"
     cost: ClassVar[str] = "one linear system as wide as the text embedding, no image"
 
-    lamb: float = from_paper(2.0, above=0)
-    sentences: int = from_paper(10, least=0)
-    rank: int = from_paper(0, least=0)
+    lamb: float = from_paper(0.5, above=0)
+    weight: float = from_paper(10.0, above=0)
+    sentences: int = from_paper(8, least=0)
+    pool: int = from_paper(8, least=0)
+    rank: int = from_paper(4, least=0)
     least: float = from_paper(0.3, above=0)
     rtol: float = from_paper(1e-6, above=0, most=1)
     target_modules: str = from_paper(CROSS_ATTN_KV)
@@ -120,73 +122,53 @@ class SepMEText(Method):
     def _solve(
         self, model: Backend, others: Mapping[Concept, tuple[Concept, ...]], seed: int
     ) -> tuple[ConceptShift, ...]:
-        everything = dict.fromkeys((*others, *(o for alone in others.values() for o in alone)))
-        moved = {concept: self._moments(self._family(model, concept)) for concept in others}
-        still = [self._still(model, c) for c in everything if c not in moved]
-        known = (*moved.values(), *still)
-        soft = TextSystem(known, lamb=self.lamb)
+        everything = dict.fromkeys(other for alone in others.values() for other in alone)
+        still = tuple(concept for concept in everything if concept not in others)
+        moved = {concept: self._moved(model, concept) for concept in others}
+        known = (*moved.values(), *(self._still(model, concept) for concept in still))
+        soft = TextSystem.of(known, lamb=self.lamb)
         sites = tuple(model.sites(self.target_modules))
         found = []
-        for concept, alone in others.items():
-            basis, facts = self._room(model, concept, alone)
-            system = soft if basis is None else TextSystem(known, lamb=self.lamb, basis=basis)
-            change = self._cut(system.map(moved[concept]))
-            payload = TextShift(change.left.float(), change.right.float(), sites)
+        for concept, (space, facts) in self._rooms(model, tuple(others), still).items():
+            hard = space and TextSystem.of(known, lamb=self.lamb, basis=space.basis)
+            change = (hard or soft).map(moved[concept], rank=self.rank)
             told = {**facts, "rank": len(change.right), "rows": len(moved[concept].rows)}
             found.append(
                 ConceptShift(
                     concepts=(concept,),
-                    payload=payload,
-                    decoupled_from=tuple(o.name for o in alone) if basis is not None else (),
+                    payload=TextShift(change.left.float(), change.right.float(), sites),
+                    decoupled_from=tuple(o.name for o in others[concept]) if space else (),
                     separable=self.separable,
                     provenance=self.provenance(model, seed=seed, fit=told),
                 )
             )
         return tuple(found)
 
-    def _family(self, model: Backend, concept: Concept) -> Pairs:
-        """Rows of the concept's own prompts and of sentences that name it, each with its goal."""
-        own = pairs(model, (concept,), "to-end")
-        said = wordings(replace(concept, prompts=concept.prompts[:1]))[: self.sentences]
-        more = [_aligned(model, wording.target, wording.anchor) for wording in said]
-        targets, anchors = (torch.cat(part) for part in zip(own, *more, strict=True))
-        return Pairs(targets, anchors)
-
-    def _moments(self, family: Pairs) -> Moments:
-        return pooled(family.targets, family.anchors - family.targets)
+    def _moved(self, model: Backend, concept: Concept) -> Moments:
+        """What is to move, and where, counted ``weight`` times."""
+        family = family_pairs(model, concept, self.sentences)
+        gap = family.anchors - family.targets
+        return pooled(family.targets, gap, most=self.pool).weighted(self.weight)
 
     def _still(self, model: Backend, concept: Concept) -> Moments:
-        """What is left alone of a concept: every row of its prompts and of its sentences."""
-        said = wordings(concept)[: self.sentences] if concept != BLANK else ()
-        rows = torch.cat(
-            [all_rows(model, (concept,)), *(encoded(model, (w.target,))[0] for w in said)]
-        )
-        return pooled(rows, torch.zeros_like(rows))
+        """What is to stay where it is."""
+        rows = family_rows(model, concept, self.sentences)
+        return pooled(rows, torch.zeros_like(rows), most=self.pool)
 
-    def _room(
-        self, model: Backend, concept: Concept, others: Sequence[Concept]
-    ) -> tuple[Tensor | None, dict[str, Scalar]]:
-        """Directions no listed prompt uses, if they tell the concept apart well enough."""
-        try:
-            space = null_space(all_rows(model, others), rtol=self.rtol)
-        except NullSpaceExhausted:
-            return None, {"exact": False, "separability": 0.0}
-        own, blank = model.encode(concept.prompts), model.encode(BLANK.prompts)
-        share = separability(own, blank, space)
-        exact = share >= self.least
-        return space.basis if exact else None, {"exact": exact, "separability": share}
-
-    def _cut(self, change: LowRank) -> LowRank:
-        """The map at the rank that is wanted, and no finer than float32 can hold."""
-        whole = compress([change], rtol=RTOL_FLOAT32)
-        if not self.rank or len(whole.right) <= self.rank:
-            return whole
-        return LowRank(whole.left[:, : self.rank], whole.right[: self.rank])
+    def _rooms(
+        self, model: Backend, concepts: Sequence[Concept], still: Sequence[Concept]
+    ) -> dict[Concept, tuple[NullSpace | None, dict[str, Scalar]]]:
+        """For each concept the directions no listed prompt uses, if these tell it apart."""
+        own = [all_rows(model, (concept,)) for concept in concepts]
+        blank = model.encode(BLANK.prompts)
+        spaces = leave_one_out(all_rows(model, still), own, rtol=self.rtol)
+        rooms: dict[Concept, tuple[NullSpace | None, dict[str, Scalar]]] = {}
+        for concept, rows, space in zip(concepts, own, spaces, strict=True):
+            share = _separability(rows, blank, space) if space else 0.0
+            exact = share >= self.least
+            rooms[concept] = (space if exact else None), {"exact": exact, "separability": share}
+        return rooms
 
 
-def _aligned(model: Backend, target: str, anchor: str) -> Pairs:
-    """Rows of a sentence from its last token on, and the anchor's at the same distance."""
-    rows, goals = encoded(model, (target, anchor))
-    here, there = last_token(model, target), last_token(model, anchor)
-    count = len(rows) - max(here, there)
-    return Pairs(rows[here : here + count], goals[there : there + count])
+def _separability(rows: Tensor, blank: Tensor, space: NullSpace) -> float:
+    return separability(rows.unflatten(0, (-1, blank.shape[-2])), blank, space)
