@@ -172,9 +172,10 @@ def _text_map(maps: Strengths, base: Mapping[str, Tensor], like: Tensor) -> LowR
     """``M^T`` of several maps, which add up; checked against every weight they serve."""
     left = []
     for shift, strength in maps:
+        own = cast(TextShift, shift.payload).left.double()
         for site in shift.payload.sites:
-            _column(shift, site, base[site])
-        left.append(strength * cast(TextShift, shift.payload).left.double().T)
+            check_shape(shift, site, (len(base[site]), len(own)), base[site])
+        left.append(strength * own.T)
     return LowRank(_joined([_rows(shift) for shift, _ in maps], like).T, _joined(left, like))
 
 
