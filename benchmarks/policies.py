@@ -124,12 +124,8 @@ def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--arch", choices=("demo", "sd1"), default="demo")
     arguments.add_argument("--pairs", type=int, default=20, help="timed pairs, at least 10")
-    arguments.add_argument(
-        "--latent", type=int, default=None, help="default demo: its own; sd1: 32"
-    )
-    arguments.add_argument(
-        "--rank", type=int, default=None, help="of a shift; default demo 8, sd1 76"
-    )
+    arguments.add_argument("--latent", type=int, default=None, help="default 32, demo: its own")
+    arguments.add_argument("--rank", type=int, default=None, help="of a shift; default 76, demo: 8")
     chosen = arguments.parse_args()
     demo = chosen.arch == "demo"
     model = sepme.load("demo") if demo else sd1()

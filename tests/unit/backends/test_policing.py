@@ -154,7 +154,7 @@ def test_guards_of_the_ledger_do_not_act_inside(tiny_model: ErasedPipeline) -> N
     tiny_model.erase(guard)
     count, live = hooks(tiny_model), noise(tiny_model, PROMPTS, guided=True)
     assert not torch.equal(live, pristine)
-    found = policed(tiny_model, guided=True)
+    found = policed(tiny_model, ({"a"}, set(), {"a"}, set()), guided=True)
     assert torch.equal(found[1::4], pristine[1::4])
     assert off(found, live)[0::4].max() < 1e-5
     assert hooks(tiny_model) == count
