@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
@@ -13,6 +13,7 @@ from sepme.core.concept import Concept
 from sepme.core.ledger import Ledger
 from sepme.core.policy import Policies, actives_of
 from sepme.core.shift import ConceptShift
+from sepme.core.side_path import Strengths
 from sepme.errors import SpecError, shown
 
 if TYPE_CHECKING:
@@ -98,9 +99,14 @@ class Ledgered(Delegate):
         actives = actives_of(
             self.ledger, self._shifts, erased, allow_interference=allow_interference
         )
-        policy = self._policies.policy(self.backend, actives, images_per_prompt=images_per_prompt)
-        with self.backend.policed(policy):
+        with self._policed(actives, images_per_prompt=images_per_prompt):
             yield self
+
+    def _policed(
+        self, actives: Sequence[Strengths], *, images_per_prompt: int = 1
+    ) -> AbstractContextManager[None]:
+        policy = self._policies.policy(self.backend, actives, images_per_prompt=images_per_prompt)
+        return self.backend.policed(policy)
 
     def generate(
         self,
@@ -128,6 +134,11 @@ class Ledgered(Delegate):
 
         Raises:
             SpecError: If there is not one set for each prompt.
+            NotErased: If this pipeline never held a concept; nothing is drawn then.
+            NotSeparable: If a set names only some of the concepts of a joint shift.
+            Interference: If shifts of one set would disturb each other and are not in force
+                together; `policies` can allow it.
+            MethodError: If a shift changes a convolution.
         """
         draw = partial(
             super().generate,
@@ -137,9 +148,10 @@ class Ledgered(Delegate):
         )
         if erased is None:
             return draw(prompts, seeds=seeds)
-        images = []
-        for chunk in _chunks(prompts, seeds, erased):
-            with self.policies(erased[chunk]):
+        chunks, images = _chunks(prompts, seeds, erased), []
+        actives = actives_of(self.ledger, self._shifts, erased)
+        for chunk in chunks:
+            with self._policed(actives[chunk]):
                 images += draw(prompts[chunk], seeds=seeds[chunk])
         return images
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
+from torch import Tensor
 
 from sepme.core.backend import Backend
 from sepme.core.compose import in_order, sites_of
@@ -139,11 +140,11 @@ class Policies:
             BaseMismatch: If a shift does not fit the model.
             MethodError: If a shift cannot act on single rows.
         """
-        paths = tuple(self._path(model, active) if active else None for active in actives)
+        text = model.sites() if any(actives) else {}
+        paths = tuple(self._path(model, text, active) if active else None for active in actives)
         return Policy(paths, images_per_prompt)
 
-    def _path(self, model: Backend, active: Strengths) -> SidePath:
-        text = model.sites()
+    def _path(self, model: Backend, text: Mapping[str, Tensor], active: Strengths) -> SidePath:
         like = next(iter(text.values()))
         parts = tuple((shift.digest, strength) for shift, strength in in_order(active))
         key = (parts, like.device, like.dtype)

@@ -30,9 +30,9 @@ class SidePath:
     embedding.
 
     Attributes:
-        text_map: ``M^T`` as ``(d_text, r)`` and ``(r, d_text)``, or None.
-        directions: ``D^T``, ``(d_text, r)``, or None.
-        factors: Site to ``A^T``, ``(r, d_out)``, strengths included.
+        text_map: ``M^T`` as ``(d_text, r)`` and ``(r, d_text)``, float32 at least, or None.
+        directions: ``D^T``, ``(d_text, r)``, float32 at least, or None.
+        factors: Site to ``A^T``, ``(r, d_out)``, strengths included, float32 at least.
         weights: Site to the weight that takes the place of the pristine one; a site is here or in
             ``factors``, not in both.
         guards: Guards with their strengths, in the order in which they act.
@@ -54,6 +54,8 @@ class SidePath:
     def nbytes(self) -> int:
         """Size of what was worked out for it, in bytes; guards are those of the shifts."""
         own = [*self.factors.values(), *self.weights.values(), *(self.text_map or ())]
+        if self.directions is not None:
+            own.append(self.directions)
         return sum(tensor.nbytes for tensor in own)
 
     def guarded(self, embeds: Tensor, *, guided: bool) -> Tensor:
@@ -82,7 +84,8 @@ class SidePath:
         """
         if self.text_map is None:
             return text
-        return text + (text @ self.text_map.left @ self.text_map.right).to(text.dtype)
+        wide = text.to(self.text_map.left.dtype)
+        return (wide + wide @ self.text_map.left @ self.text_map.right).to(text.dtype)
 
     def inner(self, text: Tensor) -> Tensor | None:
         """``x D^T``, which every site of ``factors`` multiplies with its own factor.
@@ -91,9 +94,9 @@ class SidePath:
             text: What `guarded` gave.
 
         Returns:
-            ``(n, tokens, r)``, or None if there is no such site.
+            ``(n, tokens, r)``, float32 at least, or None if there is no such site.
         """
-        return None if self.directions is None else text @ self.directions
+        return None if self.directions is None else text.to(self.directions.dtype) @ self.directions
 
 
 def side_path(base: Mapping[str, Tensor], text: Collection[str], active: Strengths) -> SidePath:
@@ -110,7 +113,9 @@ def side_path(base: Mapping[str, Tensor], text: Collection[str], active: Strengt
         active: Pairs of a shift and its strength; not empty.
 
     Returns:
-        The side path, with the dtype and device of ``base``.
+        The side path, on the device of ``base``. Factors are float32 at least: one may be too large
+        or too small for half precision where the product is not. Composed weights have the dtype
+        of ``base``.
 
     Raises:
         BaseMismatch: If a shift does not fit the model.
@@ -207,7 +212,8 @@ def _column(shift: ConceptShift, site: str, weight: Tensor) -> Tensor:
 
 
 def _joined(blocks: Iterable[Tensor], like: Tensor) -> Tensor:
-    return torch.cat([block.double() for block in blocks]).to(like.device, like.dtype)
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    return torch.cat([block.double() for block in blocks]).to(like.device, dtype)
 
 
 def _composed(base: Mapping[str, Tensor], changes: Strengths) -> dict[str, Tensor]:

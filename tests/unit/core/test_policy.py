@@ -9,7 +9,7 @@ from sepme.core.ledger import Ledger
 from sepme.core.policy import Policies, Policy, actives_of, entries_for
 from sepme.core.side_path import SidePath
 from sepme.errors import BackendError, Interference, NotErased, NotSeparable, SepmeError, SpecError
-from tests.shifts import BASE, SITES, make_base, make_shift, make_text_shift
+from tests.shifts import BASE, D_TEXT, SITES, make_base, make_shift, make_text_shift
 
 A, B = make_shift("a"), make_shift("b", seed=1)
 C, D = make_text_shift("c"), make_text_shift("d", seed=1)
@@ -101,7 +101,7 @@ def test_a_set_is_worked_out_once() -> None:
 def test_what_is_kept_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     policies, known = Policies(), model()
     size = policies.policy(known, [[(A, 1.0)]]).paths[0].nbytes
-    assert size == sum(2 * 4 * d_out for d_out in SITES.values())
+    assert size == sum(2 * 4 * width for width in (D_TEXT, *SITES.values()))
     monkeypatch.setattr(module, "KEPT_BYTES", 2 * size)
     paths = [policies.policy(known, [[(A, s)]]).paths[0] for s in (0.5, 1.0, 0.25)]
     assert policies.kept == 2  # the one used last but two is gone

@@ -87,7 +87,8 @@ def test_maps_act_on_the_embedding_and_sites_read_it_unmapped() -> None:
     assert path.text_map is not None
     assert path.directions.shape == (D_TEXT, 2)
     assert set(path.factors) == set(path.modules) == set(SITES)
-    assert path.nbytes == sum(t.nbytes for t in (*path.text_map, *path.factors.values()))
+    parts = (*path.text_map, path.directions, *path.factors.values())
+    assert path.nbytes == sum(tensor.nbytes for tensor in parts)
     only = side_path(BASE, SITES, [(make_text_shift("a"), 1.0)])
     assert only.modules == ()
     assert only.inner(EMBEDS) is None
@@ -102,9 +103,27 @@ def test_the_order_leaves_no_trace() -> None:
     assert not all(torch.equal(one.factors[site], changed.factors[site]) for site in SITES)
 
 
-def test_has_the_dtype_of_the_weights() -> None:
-    path = side_path(make_base(torch.float16), SITES, [(make_shift("a"), 1.0)])
-    assert {t.dtype for t in (path.directions, *path.factors.values())} == {torch.float16}
+def lopsided(size: float) -> TextShift:
+    """The same map whatever the size, by one large factor and one small."""
+    draw = torch.Generator().manual_seed(3)
+    left, right = (torch.randn(shape, generator=draw) for shape in ((D_TEXT, 1), (1, D_TEXT)))
+    return TextShift(size * left, 0.1 / size * right, tuple(SITES))
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["map", "sites"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_factors_no_half_precision_could_hold(dtype: torch.dtype, beside: bool) -> None:
+    base, size = make_base(dtype), 1e6
+    shift = replace(make_text_shift("a"), payload=lopsided(size))
+    if beside:
+        part = replace(shift.payload, sites=tuple(SITES)[:2])
+        shift = replace(shift, payload=part)
+    path = side_path(base, SITES, [(shift, 1.0)])
+    kept = (path.directions, *path.factors.values(), *(path.text_map or ()))
+    assert {tensor.dtype for tensor in kept if tensor is not None} == {torch.float32}
+    assert path.mapped(EMBEDS.to(dtype)).dtype == dtype
+    assert error(path, [(shift, 1.0)], base) < 4 * torch.finfo(dtype).eps
+    assert torch.tensor(size).to(torch.float16).isinf()  # inverse check: half could not
 
 
 NARROW = TextShift(torch.ones(3, 1), torch.ones(1, 3), tuple(SITES)[:2])
