@@ -20,6 +20,7 @@ OWL, FIG = TINY_CONCEPTS[:2]
 NAMES = {concept.name: concept for concept in TINY_CONCEPTS}
 VALUES = r".*attn2\.to_v"
 PROMPTS = ("owl", "fig", "owl fig", "jar")
+SETS = ({"a"}, set(), {"a", "b"}, {"b"})
 
 Make = Callable[[ErasedPipeline, torch.Generator], Payload]
 
@@ -116,3 +117,20 @@ def folded(
         rows.append(noise(model, prompts, guided=guided)[i :: len(prompts)])
     model._enact(before)
     return torch.stack(rows, dim=1).flatten(0, 1)
+
+
+def policed(
+    model: ErasedPipeline,
+    sets: Sequence[set[str]] = SETS,
+    prompts: Sequence[str] = PROMPTS,
+    *,
+    guided: bool,
+) -> torch.Tensor:
+    """The same batch under a policy."""
+    with model.policies(sets, allow_interference=True):
+        return noise(model, prompts, guided=guided)
+
+
+def off(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Largest difference of each row, relative to the largest number of all."""
+    return (one - other).abs().flatten(1).amax(1) / other.abs().max()

@@ -71,6 +71,17 @@ def test_a_name_the_ledger_never_held(holding: ErasedPipeline) -> None:
         images(holding, "owl", erased=[{"c"}])
 
 
+def test_names_are_checked_before_anything_is_drawn(holding: ErasedPipeline, monkeypatch) -> None:
+    drawn = []
+    monkeypatch.setattr(holding.backend, "generate", lambda *_, **__: drawn.append(1) or [])
+    prompts = ["owl"] * (IMAGES_AT_ONCE + 1)
+    with pytest.raises(NotErased):
+        images(holding, *prompts, erased=[set()] * IMAGES_AT_ONCE + [{"c"}])
+    assert not drawn
+    holding.generate(prompts, seeds=range(len(prompts)), erased=[set()] * len(prompts))
+    assert len(drawn) == 2  # inverse check: both chunks would have been
+
+
 def test_inside_an_unmodified_pipeline(holding: ErasedPipeline) -> None:
     def drawn(n: int = 1) -> torch.Tensor:
         made = holding.pipeline(
