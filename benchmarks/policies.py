@@ -1,23 +1,33 @@
 """What it costs to give every prompt of a batch its own erased set.
 
-One evaluation of the U-Net on a guided batch of two prompts, each with a set of its own, against
-the same evaluation of the plain pipeline, in turns in one process; entering the policy is part of
-our time. ``overhead`` is our time over theirs, less 1; ``flops`` is the same share in counted
-floating-point operations, which no load of the machine disturbs. The sets have two concepts each.
-A concept of one prompt moves at most 76 directions of text space, the rows of a CLIP window without
-the start token: that is the default rank.
+A run of the U-Net on a guided batch of two prompts, each with a set of its own, against the same
+run of the plain pipeline, in turns in one process. A run is ``--steps`` evaluations with one text
+embedding, as in a drawing; entering the policy and what is worked out once for an embedding are
+part of our time, so the default of one step is the dearest case. Per row, with medians over pairs:
+
+* ``overhead``: our time over theirs, less 1, with a bootstrapped 95 % interval of the median;
+* ``flops``: the same share in counted floating-point operations of products and convolutions, which
+  no load of the machine disturbs; ``flops_later`` is that of a further step;
+* ``difference``: from weights with the sets folded in, relative to the largest number put out.
+
+The sets have two concepts each. A concept of one prompt moves at most 76 directions of text space,
+the rows of a CLIP window without the start token: that is the default rank.
 
 The last rows are changes of policy: of a set that is known, and of a set never met before, against
 erasing and restoring in the weights. The weights of ``sd1`` are random; time does not depend on it.
 
-    python benchmarks/policies.py [--arch demo|sd1] [--pairs N] [--latent N] [--rank N] [--json]
+    python benchmarks/policies.py [--arch demo|sd1] [--pairs N] [--steps N] [--latent N] [--rank N]
+        [--out FILE] [--json]
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -56,18 +66,20 @@ def shift(model: sepme.ErasedPipeline, name: str, rank: int) -> ConceptShift:
     return ConceptShift((sepme.Concept(name, (name,)),), payload, (), True, origin)
 
 
-def evaluation(model: sepme.ErasedPipeline, latent: int) -> Callable[[Any], Any]:
-    """One evaluation of the U-Net inside a context, the batch as diffusers makes it."""
+def run_of(model: sepme.ErasedPipeline, latent: int, steps: int) -> Callable[[Any], Any]:
+    """Evaluations of the U-Net inside a context, the batch as diffusers makes it."""
     unet, draw = model.pipeline.unet, torch.Generator().manual_seed(0)
     rows = torch.cat([model.encode([""] * len(PROMPTS)), model.encode(PROMPTS)])
     latents = torch.randn(len(PROMPTS), unet.config.in_channels, latent, latent, generator=draw)
     both = torch.cat([latents, latents])
 
-    def evaluate(context: Any) -> Any:
+    def run(context: Any) -> Any:
         with context, torch.no_grad():
-            return unet(both, 500, encoder_hidden_states=rows).sample
+            for _ in range(steps):
+                found = unet(both, 500, encoder_hidden_states=rows).sample
+        return found
 
-    return evaluate
+    return run
 
 
 def flops(call: Callable[[], object]) -> int:
@@ -77,26 +89,40 @@ def flops(call: Callable[[], object]) -> int:
     return int(counted.get_total_flops())
 
 
-def overheads(model: sepme.ErasedPipeline, arch: str, latent: int, pairs: int) -> Iterator[Row]:
+def difference(model: sepme.ErasedPipeline, sets: Sequence[set[str]], evaluate: Any) -> float:
+    """Largest difference of a policy from folded weights, relative to the largest number."""
+    found, off, largest = evaluate(model.policies(sets)), 0.0, 0.0
+    for i, names in enumerate(sets):
+        model.erase(*(model.shift(name) for name in sorted(names)))
+        expected = evaluate(nullcontext())[i :: len(sets)]
+        model.restore(*model.erased)
+        off = max(off, float((found[i :: len(sets)] - expected).abs().max()))
+        largest = max(largest, float(expected.abs().max()))
+    return off / largest
+
+
+def overheads(model: sepme.ErasedPipeline, chosen: Namespace) -> Iterator[Row]:
     """One row for every kind of shift."""
-    evaluate = evaluation(model, latent)
-    plain = flops(lambda: evaluate(nullcontext()))
+    run, one, two = (run_of(model, chosen.latent, steps) for steps in (chosen.steps, 1, 2))
+    plain, first = (flops(lambda call=call: call(nullcontext())) for call in (run, one))
     for kind, sets in SETS.items():
 
-        def ours(sets: tuple[set[str], ...] = sets) -> Any:
-            return evaluate(model.policies(sets))
+        def ours(call: Any = run, sets: tuple[set[str], ...] = sets) -> Any:
+            return call(model.policies(sets))
 
-        timed = paired(ours, lambda: evaluate(nullcontext()), pairs=pairs, warm_up=1)
-        slower = {
+        timed = paired(ours, lambda: run(nullcontext()), pairs=chosen.pairs, warm_up=1)
+        more = {
             "overhead": 1 / timed["ratio"] - 1,
             "overhead_lo": 1 / timed["hi"] - 1,
             "overhead_hi": 1 / timed["lo"] - 1,
             "flops": flops(ours) / plain - 1,
+            "flops_later": (flops(partial(ours, two)) - flops(partial(ours, one))) / first - 1,
+            "difference": difference(model, sets, one),
         }
-        yield row(f"evaluation, {kind}", arch, 4, **timed, **slower)
+        yield row(f"run, {kind}", chosen.arch, 4, **timed, **more)
 
 
-def changes(model: sepme.ErasedPipeline, arch: str, pairs: int) -> Iterator[Row]:
+def changes(model: sepme.ErasedPipeline, chosen: Namespace) -> Iterator[Row]:
     """Rows for a change of policy, against the same change in the weights."""
     first, second = SETS["sites"]
     turns = count()
@@ -115,28 +141,38 @@ def changes(model: sepme.ErasedPipeline, arch: str, pairs: int) -> Iterator[Row]
         model.erase(*(model.shift(n) for n in sorted((first, second)[next(turns) % 2])))
 
     for work, ours in (("known sets", enter), ("new sets", enter_anew)):
-        timed = paired(ours, write, pairs=pairs)
-        yield row(f"change of policy, {work}, against a weight write", arch, 4, **timed)
+        timed = paired(ours, write, pairs=chosen.pairs)
+        yield row(f"change of policy, {work}, against a weight write", chosen.arch, 4, **timed)
+
+
+def options() -> Namespace:
+    """What to measure, with the defaults of the model."""
+    arguments = parser(__doc__)
+    arguments.add_argument("--arch", choices=("demo", "sd1"), default="demo")
+    arguments.add_argument("--pairs", type=int, default=20, help="timed pairs, at least 10")
+    arguments.add_argument("--steps", type=int, default=1, help="evaluations of a run")
+    arguments.add_argument("--latent", type=int, help="default 32, demo: its own")
+    arguments.add_argument("--rank", type=int, help="of a shift; default 76, demo: 8")
+    arguments.add_argument("--out", type=Path, help="also write rows and environment here")
+    chosen = arguments.parse_args()
+    if chosen.pairs < 10 or chosen.steps < 1:
+        arguments.error("an interval needs at least 10 pairs, and a run at least one step")
+    chosen.rank = chosen.rank or (8 if chosen.arch == "demo" else 76)
+    return chosen
 
 
 def main() -> None:
     """Measure and print."""
-    arguments = parser(__doc__)
-    arguments.add_argument("--arch", choices=("demo", "sd1"), default="demo")
-    arguments.add_argument("--pairs", type=int, default=20, help="timed pairs, at least 10")
-    arguments.add_argument("--latent", type=int, default=None, help="default 32, demo: its own")
-    arguments.add_argument("--rank", type=int, default=None, help="of a shift; default 76, demo: 8")
-    chosen = arguments.parse_args()
-    demo = chosen.arch == "demo"
-    model = sepme.load("demo") if demo else sd1()
-    size = chosen.latent or (model.pipeline.unet.config.sample_size if demo else 32)
-    rank = chosen.rank or (8 if demo else 76)
+    chosen = options()
+    model = sepme.load("demo") if chosen.arch == "demo" else sd1()
+    own = model.pipeline.unet.config.sample_size if chosen.arch == "demo" else 32
+    chosen.latent = chosen.latent or own
     names = sorted({name for sets in SETS.values() for names in sets for name in names})
-    model.erase(*(shift(model, name, rank) for name in names))
+    model.erase(*(shift(model, name, chosen.rank) for name in names))
     model.restore(*names)
-    rows = [*overheads(model, chosen.arch, size, chosen.pairs)]
-    rows += changes(model, chosen.arch, chosen.pairs)
-    show([{**line, "latent": size, "rank": rank} for line in rows], as_json=chosen.json)
+    rows = [*overheads(model, chosen), *changes(model, chosen)]
+    size = {"latent": chosen.latent, "rank": chosen.rank, "steps": chosen.steps}
+    show([{**line, **size} for line in rows], as_json=chosen.json, out=chosen.out)
 
 
 if __name__ == "__main__":
