@@ -14,7 +14,7 @@ from sepme.core.payload import Payload
 from sepme.core.shift import ConceptShift
 from sepme.core.text_shift import TextShift
 from sepme.pipeline import ErasedPipeline
-from tests.tiny import D_TEXT, TINY_CONCEPTS, null_space_shift
+from tests.tiny import TINY_CONCEPTS, null_space_shift
 
 OWL, FIG = TINY_CONCEPTS[:2]
 NAMES = {concept.name: concept for concept in TINY_CONCEPTS}
@@ -30,8 +30,10 @@ def normal(*shape: int, like: torch.Generator, size: float = 1.0) -> torch.Tenso
 
 
 def text_map(model: ErasedPipeline, draw: torch.Generator, pattern: str = r".*attn2\.to_[kv]"):
-    left, right = normal(D_TEXT, 3, like=draw), normal(3, D_TEXT, like=draw, size=0.05)
-    return TextShift(left, right, tuple(model.sites(pattern)))
+    sites = model.sites(pattern)
+    width = next(iter(sites.values())).shape[1]
+    left, right = normal(width, 3, like=draw), normal(3, width, like=draw, size=0.05)
+    return TextShift(left, right, tuple(sites))
 
 
 def factors(model: ErasedPipeline, draw: torch.Generator):

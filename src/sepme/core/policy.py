@@ -205,7 +205,7 @@ def entries_for(
         The entries, in name order.
 
     Raises:
-        SpecError: If the names are one string.
+        SpecError: If it is not a set of names.
         NotErased: If the ledger never held a name.
         NotSeparable: If only some of the concepts of a joint shift are named.
         Interference: If the shifts would disturb each other.
@@ -214,9 +214,7 @@ def entries_for(
         >>> entries_for(Ledger("sha256:0"), set())
         ()
     """
-    if isinstance(names, str):
-        raise SpecError(f"expected a set of names, got the string {shown(names)}; put it in {{}}.")
-    wanted = {part for name in names for part in name.split("+")}
+    wanted = _parts(names)
     chosen = {entry.name: entry for entry in (ledger.entry(name) for name in sorted(wanted))}
     entries = tuple(chosen[name] for name in sorted(chosen))
     if sorted(name for entry in entries for name in entry.names) != sorted(wanted):
@@ -233,3 +231,14 @@ def entries_for(
             "concepts together, put them in different rows, or allow interference."
         )
     return entries
+
+
+def _parts(names: Iterable[str]) -> set[str]:
+    """The concepts behind names, which "+" may join."""
+    if isinstance(names, str):
+        raise SpecError(f"expected a set of names, got the string {shown(names)}; put it in {{}}.")
+    given = tuple(names) if isinstance(names, Iterable) else (names,)
+    for name in given:
+        if not isinstance(name, str):
+            raise SpecError(f"expected a set of names, got {shown(name)} in place of a name.")
+    return {part for name in given for part in name.split("+")}

@@ -207,9 +207,10 @@ def test_gradients_pass_through(tiny_model: ErasedPipeline) -> None:
     assert rows.grad.abs().flatten(1).amax(1).min() > 0
 
 
-def test_sdxl(xl_model: ErasedPipeline) -> None:
+@pytest.mark.parametrize("kind", ["site", "text", "text of values"])
+def test_sdxl(xl_model: ErasedPipeline, kind: str) -> None:
     """Two text encoders change nothing: the hooks see the embeddings the U-Net reads."""
-    held(xl_model, shift_of("site", xl_model, OWL))
+    held(xl_model, shift_of(kind, xl_model, OWL))
     draw = {"seeds": [0, 1], "steps": 2}
     both = xl_model.generate(["owl", "owl"], erased=[{"a"}, set()], **draw)
     plain = xl_model.generate(["owl", "owl"], **draw)

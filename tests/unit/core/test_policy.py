@@ -45,6 +45,8 @@ def test_names_are_whatever_the_ledger_holds() -> None:
         ("a", SpecError, "got 'a'"),
         ({"a"}, SpecError, "got {'a'}"),
         (["a"], SpecError, "the string 'a'; put it in {}"),
+        ([{"a", 7}], SpecError, "got 7 in place of a name"),
+        ([None], SpecError, "got None in place of a name"),
         ([{"aa"}], NotErased, "Did you mean 'a'"),
         ([set(), {"x"}], NotSeparable, "Name all of them or none"),
         ([{"c", "d"}], Interference, "'c', 'd'"),
