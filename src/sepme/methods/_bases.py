@@ -200,7 +200,7 @@ class Unconstrained(Trained):
 
     together: ClassVar[bool] = True
 
-    def fit_many(
+    def fit_here(
         self,
         model: Backend,
         concepts: Sequence[Concept],
