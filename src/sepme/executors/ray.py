@@ -104,12 +104,11 @@ def _connected(address: str | None) -> Iterator[Any]:
 
 def _result(ray: Any, done: Any) -> Any:  # noqa: ANN401 (Ray's own)
     """What a task gave; an error it raised is raised as it was."""
-    lost = (ray.exceptions.WorkerCrashedError, ray.exceptions.ObjectLostError)
     try:
         return ray.get(done)
     except ray.exceptions.RayTaskError as error:
         raise error.cause from error
-    except (*lost, ray.exceptions.NodeDiedError) as error:
+    except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise BackendError(
             f"a task lost its worker too often: {reason}. Add nodes or retries and run again; what "
