@@ -166,12 +166,13 @@ def prepare(
         BackendError: If the model cannot be loaded elsewhere, or workers are lost.
     """
     source = Source.of(sendable(model))
-    left = tuple(cell for cell in cells if not cell.done(model, store))
+    with torch_threads(executor.threads):
+        left = tuple(cell for cell in cells if not cell.done(model, store))
+        threads = torch.get_num_threads()
     if not left:
         return
     folder = store.folder.resolve() if executor.shares_disk else None
-    order = Order(source, torch.get_num_threads(), folder, left)
-    hidden = {} if progress else {"disable": True}
+    order, hidden = Order(source, threads, folder, left), {} if progress else {"disable": True}
     with tqdm(desc="tasks", total=len(left), unit="task", leave=False, **hidden) as bar:
         for _, entries in executor.map(work, range(len(left)), common=order):
             store.add(entries)

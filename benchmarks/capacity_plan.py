@@ -1,0 +1,117 @@
+"""How long many fits take on many workers, from times measured on one.
+
+Measures what a plan needs: a worker from its start until it has the model (``ready``), one fit
+(``fit``), and what the caller spends on a task, sending it and keeping what it gives (``task``). The
+plan is ``ready + ceil(N / W) * fit / (1 - lost)``, and never less than ``N * task``: a worker that is
+lost during a task costs that task. Fits are as independent as tasks are: nothing is shared.
+
+    python benchmarks/capacity_plan.py [--model M] [--device D] [--method NAME] [--fits N] [--json]
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import torch
+from harness import Row, parser, row, seconds_of, show
+
+import sepme
+from sepme.bench.store import Store
+from sepme.core.shift import ConceptShift
+from sepme.executors.process import Process
+
+TASKS = 200
+HOUR, GB = 3600, 10**9
+
+
+def plan_seconds(
+    n: int, workers: int, *, ready: float, fit: float, task: float, lost: float = 0.0
+) -> float:
+    """Wall time of independent fits.
+
+    Args:
+        n: Fits.
+        workers: Workers.
+        ready: Seconds until a worker has the model.
+        fit: Seconds of a fit.
+        task: Seconds the caller spends on a task.
+        lost: Share of tasks during which the worker is lost, 0 to below 1.
+
+    Returns:
+        Seconds.
+    """
+    return max(n * task, ready + math.ceil(n / workers) * fit / (1 - lost))
+
+
+def load(where: tuple[str, str], task: int) -> int:
+    """Read the model, as a worker's first task does."""
+    sepme.load(where[0], device=where[1])
+    return task
+
+
+def nothing(common: None, task: int) -> int:
+    """A task that only comes and goes."""
+    return task
+
+
+def ready_seconds(model: str, device: str) -> float:
+    """A new worker until it has the model: Python, libraries, weights."""
+    one = Process(workers=1)
+    return seconds_of(lambda: list(one.map(load, [0], common=(model, device))))
+
+
+def task_seconds(shifts: Sequence[ConceptShift]) -> float:
+    """Sending an empty task and writing what a fit gave, the start of the worker taken off."""
+    one = Process(workers=1)
+    few, many = (
+        seconds_of(lambda n=n: list(one.map(nothing, range(n), common=None))) for n in (1, TASKS)
+    )
+    with TemporaryDirectory() as folder:
+        source, target = Store(Path(folder) / "a"), Store(Path(folder) / "b")
+        source.keep_shifts({"fit": 0}, shifts)
+        keep = median(seconds_of(lambda: target.add(source.entries())) for _ in range(5))
+    return max(0.0, many - few) / (TASKS - 1) + keep
+
+
+def main() -> None:
+    """Measure, plan and print."""
+    arguments = parser(__doc__)
+    arguments.add_argument("--model", default="demo")
+    arguments.add_argument("--device", default="cpu")
+    arguments.add_argument("--method", default="sepme")
+    arguments.add_argument("--concept", action="append", help="default: a style of the demo")
+    arguments.add_argument("--fits", type=int, default=3, help="timed fits, after one that is not")
+    arguments.add_argument("--concepts", type=int, default=10_000)
+    arguments.add_argument("--workers", type=int, nargs="+", default=[1, 10, 100, 1000])
+    arguments.add_argument("--lost", type=float, default=0.01)
+    arguments.add_argument("--out", type=Path)
+    chosen = arguments.parse_args()
+    torch.set_num_threads(1)
+    model = sepme.load(chosen.model, device=chosen.device)
+    concept = sepme.Concept.from_text((chosen.concept or ["Van Gogh"])[0], kind="style")
+    method = sepme.METHODS[chosen.method]()
+    shifts: list[ConceptShift] = []
+    times = [
+        seconds_of(lambda seed=seed: shifts.append(method.fit(model, concept, seed=seed)))
+        for seed in range(1 + chosen.fits)
+    ][1:]
+    costs = {
+        "ready": ready_seconds(chosen.model, chosen.device),
+        "fit": median(times),
+        "task": task_seconds(shifts[:1]),
+    }
+    rows: list[Row] = [row(work, chosen.model, 1, took) for work, took in costs.items()]
+    stored = chosen.concepts * shifts[0].nbytes / GB
+    for workers in chosen.workers:
+        took = plan_seconds(chosen.concepts, workers, **costs, lost=chosen.lost)
+        more = {"workers": workers, "hours": took / HOUR, "stored_gb": stored}
+        rows.append(row("plan", chosen.model, chosen.concepts, took, **more))
+    show(rows, as_json=chosen.json, out=chosen.out)
+
+
+if __name__ == "__main__":
+    main()
