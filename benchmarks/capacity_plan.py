@@ -1,9 +1,9 @@
 """How long many fits take on many workers, from times measured on one.
 
-Measures what a plan needs: a worker from its start until it has the model (``ready``), one fit
-(``fit``), and what the caller spends on a task, sending it and keeping what it gives (``task``). The
-plan is ``ready + ceil(N / W) * fit / (1 - lost)``, and never less than ``N * task``: a worker that is
-lost during a task costs that task. Fits are as independent as tasks are: nothing is shared.
+Measures what a plan needs: the time of a worker from its start until it has the model (``ready``),
+that of one fit (``fit``), and what the caller spends on sending one and keeping what it gives
+(``task``). The plan is ``ready + ceil(N / W) * fit / (1 - lost)``, and at least ``N * task``: a
+worker that is lost during a task costs that task.
 
     python benchmarks/capacity_plan.py [--model M] [--device D] [--method NAME] [--fits N] [--json]
 """

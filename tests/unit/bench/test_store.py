@@ -24,6 +24,23 @@ def test_images_come_back(tmp_path: Path) -> None:
     assert np.array_equal(Store(tmp_path).images(KEY), PIXELS)
 
 
+def test_entries_go_to_another_store(tmp_path: Path) -> None:
+    one, two, shift = Store(tmp_path / "one"), Store(tmp_path / "two"), make_shift("cat")
+    one.keep_shifts(KEY, [shift])
+    one.keep_images(KEY, PIXELS)
+    one.keep_figures(KEY, {"seconds": 1.5})
+    entries = one.entries()
+    assert [name.split("/")[0] for name in entries] == ["shifts", "shifts", "images", "figures"]
+    assert next(iter(entries)).endswith(f"{shift.digest}.safetensors")  # its index comes later
+    two.add(dict(list(entries.items())[:3]))
+    assert two.shifts(KEY) == (shift,)
+    assert np.array_equal(two.images(KEY), PIXELS)
+    assert two.figures(KEY) is None
+    two.add(entries)
+    assert two.entries().keys() == entries.keys()
+    assert two.figures(KEY) == {"seconds": 1.5}
+
+
 def test_another_key_is_another_image(tmp_path: Path) -> None:
     """Inverse check: every part of a key counts."""
     Store(tmp_path).keep_images(KEY, PIXELS)
