@@ -5,13 +5,17 @@ that of one fit (``fit``), and what the caller spends on sending one and keeping
 (``task``). The plan is ``ready + ceil(N / W) * fit / (1 - lost)``, and at least ``N * task``: a
 worker that is lost during a task costs that task.
 
-    python benchmarks/capacity_plan.py [--model M] [--device D] [--method NAME] [--fits N] [--json]
+    python benchmarks/capacity_plan.py [--model M] [--device D] [--method M] [--clock cpu] [--json]
+
+``--clock cpu`` counts the processor's time instead of the wall's: on a machine that is busy, that
+is what a core of its own would take. It knows nothing of a GPU.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -26,6 +30,7 @@ from sepme.executors.process import Process
 
 TASKS = 200
 HOUR, GB = 3600, 10**9
+Clock = Callable[[Callable[[], object]], float]
 
 
 def plan_seconds(
@@ -47,6 +52,13 @@ def plan_seconds(
     return max(n * task, ready + math.ceil(n / workers) * fit / (1 - lost))
 
 
+def cpu_seconds_of(call: Callable[[], object]) -> float:
+    """Processor time of one call, processes that it began and ended included."""
+    start = sum(os.times()[:4])
+    call()
+    return sum(os.times()[:4]) - start
+
+
 def load(where: tuple[str, str], task: int) -> int:
     """Read the model, as a worker's first task does."""
     sepme.load(where[0], device=where[1])
@@ -58,22 +70,22 @@ def nothing(common: None, task: int) -> int:
     return task
 
 
-def ready_seconds(model: str, device: str) -> float:
+def ready_seconds(clock: Clock, model: str, device: str) -> float:
     """A new worker until it has the model: Python, libraries, weights."""
     one = Process(workers=1)
-    return seconds_of(lambda: list(one.map(load, [0], common=(model, device))))
+    return clock(lambda: list(one.map(load, [0], common=(model, device))))
 
 
-def task_seconds(shifts: Sequence[ConceptShift]) -> float:
+def task_seconds(clock: Clock, shifts: Sequence[ConceptShift]) -> float:
     """Sending an empty task and writing what a fit gave, the start of the worker taken off."""
     one = Process(workers=1)
     few, many = (
-        seconds_of(lambda n=n: list(one.map(nothing, range(n), common=None))) for n in (1, TASKS)
+        clock(lambda n=n: list(one.map(nothing, range(n), common=None))) for n in (1, TASKS)
     )
     with TemporaryDirectory() as folder:
         source, target = Store(Path(folder) / "a"), Store(Path(folder) / "b")
         source.keep_shifts({"fit": 0}, shifts)
-        keep = median(seconds_of(lambda: target.add(source.entries())) for _ in range(5))
+        keep = median(clock(lambda: target.add(source.entries())) for _ in range(5))
     return max(0.0, many - few) / (TASKS - 1) + keep
 
 
@@ -88,27 +100,34 @@ def main() -> None:
     arguments.add_argument("--concepts", type=int, default=10_000)
     arguments.add_argument("--workers", type=int, nargs="+", default=[1, 10, 100, 1000])
     arguments.add_argument("--lost", type=float, default=0.01)
+    arguments.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     arguments.add_argument("--out", type=Path)
     chosen = arguments.parse_args()
+    clock = cpu_seconds_of if chosen.clock == "cpu" else seconds_of
     torch.set_num_threads(1)
     model = sepme.load(chosen.model, device=chosen.device)
     concept = sepme.Concept.from_text((chosen.concept or ["Van Gogh"])[0], kind="style")
     method = sepme.METHODS[chosen.method]()
     shifts: list[ConceptShift] = []
     times = [
-        seconds_of(lambda seed=seed: shifts.append(method.fit(model, concept, seed=seed)))
+        clock(lambda seed=seed: shifts.append(method.fit(model, concept, seed=seed)))
         for seed in range(1 + chosen.fits)
     ][1:]
     costs = {
-        "ready": ready_seconds(chosen.model, chosen.device),
+        "ready": ready_seconds(clock, chosen.model, chosen.device),
         "fit": median(times),
-        "task": task_seconds(shifts[:1]),
+        "task": task_seconds(clock, shifts[:1]),
     }
-    rows: list[Row] = [row(work, chosen.model, 1, took) for work, took in costs.items()]
+    facts = {"method": chosen.method, "clock": chosen.clock}
+    counts = {"ready": 1, "fit": chosen.fits, "task": TASKS - 1}
+    rows: list[Row] = [
+        row(work, chosen.model, 1, took, n=counts[work], **facts) for work, took in costs.items()
+    ]
     stored = chosen.concepts * shifts[0].nbytes / GB
     for workers in chosen.workers:
         took = plan_seconds(chosen.concepts, workers, **costs, lost=chosen.lost)
-        more = {"workers": workers, "hours": took / HOUR, "stored_gb": stored}
+        more = {"workers": workers, "lost": chosen.lost, "hours": took / HOUR} | facts
+        more |= {"stored_gb": stored}
         rows.append(row("plan", chosen.model, chosen.concepts, took, **more))
     show(rows, as_json=chosen.json, out=chosen.out)
 

@@ -72,6 +72,7 @@ def test_flags_are_options(cli: Cli, asked, words: str, options: dict[str, Any])
         ("scenes --set scenes=[7]", "scenes"),
         ("scenes --config nowhere.yaml", "cannot be read as YAML"),
         ("scenes --concept cat", "scenes has no option 'concepts'"),
+        ("ladder --executor processes", "Did you mean 'process'"),
         ("ladders", "Did you mean 'ladder'"),
         ("ladder --method uce --method esd", "ladder measures one method, got uce, esd"),
         ("methods --set method=uce", "name methods"),
