@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
@@ -77,16 +78,16 @@ def ready_seconds(clock: Clock, model: str, device: str) -> float:
 
 
 def task_seconds(clock: Clock, shifts: Sequence[ConceptShift]) -> float:
-    """Sending an empty task and writing what a fit gave, the start of the worker taken off."""
-    one = Process(workers=1)
-    few, many = (
-        clock(lambda n=n: list(one.map(nothing, range(n), common=None))) for n in (1, TASKS)
-    )
+    """What the caller spends on an empty task, once a worker is there, and on keeping a fit."""
+    results = Process(workers=1).map(nothing, range(1 + TASKS), common=None)
+    next(results)
+    send = clock(lambda: deque(results, maxlen=TASKS))
     with TemporaryDirectory() as folder:
         source, target = Store(Path(folder) / "a"), Store(Path(folder) / "b")
         source.keep_shifts({"fit": 0}, shifts)
-        keep = median(clock(lambda: target.add(source.entries())) for _ in range(5))
-    return max(0.0, many - few) / (TASKS - 1) + keep
+        entries = source.entries()
+        keep = clock(lambda: [target.add(entries) for _ in range(TASKS)])
+    return (send + keep) / TASKS
 
 
 def main() -> None:
@@ -119,7 +120,7 @@ def main() -> None:
         "task": task_seconds(clock, shifts[:1]),
     }
     facts = {"method": chosen.method, "clock": chosen.clock}
-    counts = {"ready": 1, "fit": chosen.fits, "task": TASKS - 1}
+    counts = {"ready": 1, "fit": chosen.fits, "task": TASKS}
     rows: list[Row] = [
         row(work, chosen.model, 1, took, n=counts[work], **facts) for work, took in costs.items()
     ]
