@@ -8,15 +8,15 @@ worker that is lost during a task costs that task.
     python benchmarks/capacity_plan.py [--model M] [--device D] [--method M] [--clock cpu] [--json]
 
 ``--clock cpu`` counts the processor's time instead of the wall's: on a machine that is busy, that
-is what a core of its own would take. It knows nothing of a GPU.
+is what a core of its own would take, waiting for disks aside. It knows nothing of a GPU.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -81,7 +81,8 @@ def task_seconds(clock: Clock, shifts: Sequence[ConceptShift]) -> float:
     """What the caller spends on an empty task, once a worker is there, and on keeping a fit."""
     results = Process(workers=1).map(nothing, range(1 + TASKS), common=None)
     next(results)
-    send = clock(lambda: deque(results, maxlen=TASKS))
+    send = clock(lambda: list(islice(results, TASKS)))
+    results.close()
     with TemporaryDirectory() as folder:
         source, target = Store(Path(folder) / "a"), Store(Path(folder) / "b")
         source.keep_shifts({"fit": 0}, shifts)
