@@ -1,6 +1,7 @@
 """A real Ray cluster of two nodes on this machine, one of which is killed."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -18,6 +19,7 @@ from tests.unit.executors.here import refuses
 
 METHOD = SepME(images=2, pool=4, max_steps=12, scale=0.02, threshold=-1.0)
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+PATIENCE = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,21 +59,27 @@ def nodes(alive: bool) -> int:
     return sum(node["Alive"] is alive for node in ray.nodes())
 
 
+def kill(cluster: Any, node: Any) -> None:
+    """Kill a node, and wait until the cluster has noticed."""
+    dead, end = nodes(alive=False), time.monotonic() + PATIENCE
+    cluster.remove_node(node, allow_graceful=False)
+    while nodes(alive=False) == dead and time.monotonic() < end:
+        time.sleep(0.1)
+
+
 def test_a_node_that_is_killed_changes_nothing(tmp_path: Path, tiny_model, cluster) -> None:
     concepts = TINY_CONCEPTS[:4]
     victim = cluster.add_node(**NODE)
     assert nodes(alive=True) == 2
-    kill = {"strike": lambda: cluster.remove_node(victim, allow_graceful=False)}
-    executor = Struck(cache=tmp_path / "a", **kill)
+    executor = Struck(cache=tmp_path / "a", strike=lambda: kill(cluster, victim))
     ours = METHOD.fit_many(tiny_model, concepts, seed=3, executor=executor)
     assert executor.sent == [0, 1, 2, 3]
     assert nodes(alive=False) == 1
     with torch_threads(1):
         assert ours == METHOD.fit_many(tiny_model, concepts, seed=3)
 
-    victim = cluster.add_node(**NODE)  # inverse check: the killed node was at work
-    kill = {"strike": lambda: cluster.remove_node(victim, allow_graceful=False)}
-    fragile = Struck(cache=tmp_path / "b", retries=0, **kill)
+    other = cluster.add_node(**NODE)  # inverse check: a killed node was at work
+    fragile = Struck(cache=tmp_path / "b", retries=0, strike=lambda: kill(cluster, other))
     with pytest.raises(BackendError, match="lost its worker"):
         METHOD.fit_many(tiny_model, concepts, seed=3, executor=fragile)
     again = Struck(cache=tmp_path / "b")
