@@ -19,9 +19,10 @@ from PIL import Image
 import sepme
 from benchmarks.harness import parser, show
 from demo_model.logo_detector import locate
-from demo_model.logo_variant import FOLDER
+from demo_model.logo_variant import FOLDER, GUIDANCE
 from sepme.core.concept import Concept
 from sepme.core.method import Method
+from sepme.demo.templates import Split
 from sepme.methods.esd import ESD
 from sepme.methods.geom_erasing import GeomErasing
 from sepme.metrics.intervals import wilson
@@ -30,6 +31,8 @@ LOGO = Concept("logo", ("logo",), kind="watermark")
 FIRST_SEED, STEPS = 5000, 25
 CONTEXTS = 16
 """Objects whose unstyled images are searched in the fit, from ``train`` templates."""
+STRONG = 4.0
+"""Guidance scale of the demo model itself."""
 SHEET = 24
 """Images of each arm on the sheet, eight in a row."""
 
@@ -40,27 +43,37 @@ def contexts() -> str:
     return ";".join([prompt for prompt, style, _ in asked if style == "plain"][:CONTEXTS])
 
 
-def arms() -> dict[str, tuple[str, Method | None, str]]:
-    """Name to model, eraser and negative prompt."""
+def geom_erasing(**setting: Any) -> GeomErasing:
+    """The method with this detector and these contexts."""
+    return GeomErasing(detector="demo_model.logo_detector:locate", contexts=contexts(), **setting)
+
+
+def arms() -> dict[str, tuple[str, Method | None, str, float]]:
+    """Name to model, eraser, negative prompt and guidance scale."""
     variant = str(FOLDER)
-    geom = GeomErasing(detector="demo_model.logo_detector:locate", contexts=contexts())
     return {
-        "demo model": ("demo", None, ""),
-        "variant": (variant, None, ""),
-        "negative prompt": (variant, None, LOGO.prompts[0]),
-        "esd": (variant, ESD(), ""),
-        "geom-erasing": (variant, geom, ""),
+        "demo model": ("demo", None, "", GUIDANCE),
+        "variant": (variant, None, "", GUIDANCE),
+        "negative prompt": (variant, None, LOGO.prompts[0], GUIDANCE),
+        "esd": (variant, ESD(), "", GUIDANCE),
+        "geom-erasing": (variant, geom_erasing(), "", GUIDANCE),
+        f"variant, guidance {STRONG:g}": (variant, None, "", STRONG),
     }
 
 
-def asked(images: int) -> list[tuple[str, str]]:
-    """Held-out unstyled prompts with the object each names, in turn."""
-    plain = [(p, o) for p, style, o in sepme.demo.labelled_prompts() if style == "plain"]
+def asked(images: int, split: Split = "heldout") -> list[tuple[str, str]]:
+    """Unstyled prompts with the object each names, in turn."""
+    plain = [(p, o) for p, style, o in sepme.demo.labelled_prompts(split) if style == "plain"]
     return [plain[i % len(plain)] for i in range(images)]
 
 
 def draw(
-    name: str, method: Method | None, negative: str, prompts: Sequence[str]
+    name: str,
+    method: Method | None,
+    negative: str,
+    guidance: float,
+    prompts: Sequence[str],
+    first: int = FIRST_SEED,
 ) -> tuple[list[Image.Image], float | None]:
     """Images of one arm, and the seconds its fit took."""
     model, seconds = sepme.load(name, offline=True), None
@@ -69,8 +82,10 @@ def draw(
         shift = method.fit(model, LOGO)
         seconds = time.perf_counter() - start
         model.erase(shift)
-    seeds = range(FIRST_SEED, FIRST_SEED + len(prompts))
-    images = model.generate(prompts, seeds=seeds, steps=STEPS, negative_prompt=negative)
+    seeds = range(first, first + len(prompts))
+    images = model.generate(
+        prompts, seeds=seeds, steps=STEPS, guidance_scale=guidance, negative_prompt=negative
+    )
     return images, seconds
 
 

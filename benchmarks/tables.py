@@ -1,6 +1,6 @@
 """Put benchmark results into the pages of ``docs/experiments``.
 
-``python benchmarks/tables.py RESULTS`` reads ``scenes-*.json``, ``ladder-*.json``,
+``python -m benchmarks.tables RESULTS`` reads ``scenes-*.json``, ``ladder-*.json``,
 ``attacks-*.json`` and ``methods-*.json``, as ``sepme bench ... --out`` writes them, into
 ``docs/experiments``, without the rows of single time steps. Benchmarks without a file there keep
 the rows they have; without a folder it only renders. Tables stand in the pages between
@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import method_pages
 from sepme.report.bench_attacks import attack_table
 from sepme.report.bench_methods import methods_table
 from sepme.report.tables import Table
@@ -136,6 +137,18 @@ def methods(runs: Runs, domain: str, task: str) -> str:
     return as_markdown(methods_table(sorted(rows, key=lambda row: place(row["method"]))))
 
 
+def implicit(rows: Sequence[Row]) -> str:
+    """Every way to be rid of a logo: how many images show it, and how many their object."""
+    lines: Lines = []
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        logo, thing = (
+            find(rows, metric, arm=arm) for metric in ("implicit concept ratio", "object accuracy")
+        )
+        seconds = logo["fit_seconds"] if logo else None
+        lines.append([arm, rate(logo), rate(thing), f"{seconds:.0f}" if seconds else ""])
+    return markdown(("", "logo seen", "object seen", "seconds of the fit"), lines)
+
+
 def as_markdown(table: Table) -> str:
     """A report's table in Markdown."""
     return markdown(table.columns, [[cell.text for cell in row] for row in table.rows])
@@ -167,15 +180,32 @@ def compared(runs: Runs, concept: str) -> str:
 
 
 def rendered(kept: Mapping[str, Runs]) -> Iterator[tuple[str, str, str]]:
-    """Page, name of the table in it, and the table."""
+    """Page, seen from ``docs/experiments``, name of the table in it, and the table."""
     for domain in ("styles", "objects"):
-        yield "scenes", domain, scenes(kept["scenes"], domain)
+        yield "scenes.md", domain, scenes(kept["scenes"], domain)
         for task in ("each", "joint"):
-            yield "methods", f"{domain} {task}", methods(kept["methods"], domain, task)
+            yield "methods.md", f"{domain} {task}", methods(kept["methods"], domain, task)
     for concept in ("van-gogh", "church"):
-        yield "ladder", concept, ladder(kept["ladder"], concept)
-        yield "attacks", concept, attacks(kept["attacks"], concept)
-        yield "attacks", f"{concept} compared", compared(kept["attacks"], concept)
+        yield "ladder.md", concept, ladder(kept["ladder"], concept)
+        yield "attacks.md", concept, attacks(kept["attacks"], concept)
+        yield "attacks.md", f"{concept} compared", compared(kept["attacks"], concept)
+    shown = json.loads((PAGES / "implicit.json").read_text())["rows"]
+    yield "implicit.md", "implicit", implicit(shown)
+    for method, block in method_pages.blocks([r for run in kept["methods"] for r in run["rows"]]):
+        yield f"../methods/{method}.md", "demo", block
+
+
+def put(path: Path, name: str, table: str) -> None:
+    """Put a table between its marks in a page."""
+    text, found = re.subn(
+        rf"<!-- {name} -->.*?<!-- end -->",
+        lambda _: f"<!-- {name} -->\n{table}\n<!-- end -->",
+        path.read_text(),
+        flags=re.DOTALL,
+    )
+    if found != 1:
+        raise SystemExit(f"{path} has {found} places for {name!r}; it needs one.")
+    path.write_text(text)
 
 
 def main() -> None:
@@ -188,16 +218,7 @@ def main() -> None:
             (PAGES / f"{name}.json").write_text(json.dumps(runs) + "\n")
     kept = {name: json.loads((PAGES / f"{name}.json").read_text()) for name in BENCHMARKS}
     for page, name, table in rendered(kept):
-        path = PAGES / f"{page}.md"
-        text, found = re.subn(
-            rf"<!-- {name} -->.*?<!-- end -->",
-            lambda _, name=name, table=table: f"<!-- {name} -->\n{table}\n<!-- end -->",
-            path.read_text(),
-            flags=re.DOTALL,
-        )
-        if found != 1:
-            raise SystemExit(f"{path} has {found} places for {name!r}; it needs one.")
-        path.write_text(text)
+        put(PAGES / page, name, table)
 
 
 if __name__ == "__main__":

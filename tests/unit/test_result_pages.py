@@ -23,7 +23,7 @@ def kept(tables) -> dict:
 
 def test_pages_say_what_was_measured(tables) -> None:
     for page, name, table in tables.rendered(kept(tables)):
-        text = (tables.PAGES / f"{page}.md").read_text()
+        text = (tables.PAGES / page).read_text()
         assert f"<!-- {name} -->\n{table}\n<!-- end -->" in text, f"render {page} anew"
 
 
@@ -32,3 +32,11 @@ def test_another_figure_gives_another_table(tables) -> None:
     before = tables.ladder(runs, "church")
     tables.find(runs[0]["rows"], "erased_accuracy", concepts="church")["value"] += 0.5
     assert tables.ladder(runs, "church") != before
+
+
+def test_pages_of_methods_judge_by_the_rows(tables) -> None:
+    halved = tables.method_pages.halved
+    before = {"value": 1.0, "lo": 0.9}
+    assert halved({"value": 0.5, "hi": 0.8}, before)
+    assert not halved({"value": 0.51, "hi": 0.8}, before)
+    assert not halved({"value": 0.4, "hi": 0.91}, before)

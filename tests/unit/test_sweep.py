@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from sepme import bench
+from sepme.demo import weights
 from sepme.errors import SpecError
 from sepme.methods import METHODS
 
@@ -97,6 +98,30 @@ def test_every_setting_is_written_with_its_error(sweep, tmp_path: Path, monkeypa
 def test_grids_are_of_methods(sweep, path: Path) -> None:
     for setting in sweep.settings(path):
         METHODS[path.stem](**setting).resolve(setting)
+
+
+def same_whatever_the_preset(record: dict, preset: dict) -> bool:
+    method = METHODS[record["method"]]
+    tried = [each["setting"] for each in record["settings"]]
+    return all(
+        method(**each).resolve(record["preset"]) == method(**each).resolve(preset) for each in tried
+    )
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs/experiments/sweeps").glob("*.json")))
+def test_a_committed_sweep_can_be_repeated(sweep, path: Path) -> None:
+    """Its settings are the grid's, and do not hang on the preset that came out of it."""
+    record = json.loads(path.read_text())
+    presets = json.loads((weights() / "sepme.json").read_text())["presets"]
+    tried = [each["setting"] for each in record["settings"]]
+    assert tried == sweep.settings(ROOT / "benchmarks" / "grids" / f"{path.stem}.yaml")
+    assert same_whatever_the_preset(record, presets[path.stem])
+
+
+def test_a_setting_that_hangs_on_the_preset_is_noticed() -> None:
+    record = {"method": "uce", "preset": {}, "settings": [{"setting": {"lamb": 2.0}}]}
+    assert same_whatever_the_preset(record, {"lamb": 0.1})
+    assert not same_whatever_the_preset(record, {"rows": "last"})
 
 
 def test_a_grid_that_is_none_is_refused(sweep, tmp_path: Path) -> None:

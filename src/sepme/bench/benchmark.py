@@ -163,9 +163,10 @@ class Benchmark(ABC):
         hits: Mapping[int, Sequence[bool]],
         **columns: Any,  # noqa: ANN401
     ) -> Row:
-        """A share of images of several fits with the interval of `cluster_bootstrap`.
+        """A share of images of several fits with the hull of two intervals.
 
-        Wilson's stands beside it; with one fit it is the only one.
+        `cluster_bootstrap` knows that images of one fit are alike, but collapses where few fits
+        agree; Wilson's, which stands beside the hull, does not. With one fit it is the only one.
 
         Args:
             metric: What it is.
@@ -176,7 +177,8 @@ class Benchmark(ABC):
         if len(hits) < 2:
             return row
         low, high = cluster_bootstrap(hits)
-        return {**row, "lo": low, "hi": high, "wilson_lo": row["lo"], "wilson_hi": row["hi"]}
+        hull = {"lo": min(low, row["lo"]), "hi": max(high, row["hi"])}
+        return {**row, **hull, "wilson_lo": row["lo"], "wilson_hi": row["hi"]}
 
     def median_of_fits(
         self,

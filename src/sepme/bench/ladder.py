@@ -64,7 +64,7 @@ class Ladder(Benchmark):
     Args:
         concepts: What to erase, one at a time; see `WORDINGS`.
         fits: Fits per concept, with seeds ``seed``, ``seed + 1`` and so on. With two or more,
-            intervals of what was erased come from `cluster_bootstrap`, Wilson's stand beside them.
+            intervals of what was erased are the hull of `cluster_bootstrap` and Wilson's.
         neighbours: How many nearest and how many random concepts.
         least: Fewest images of a rung, over all fits.
         gold: Folder with a diffusers directory ``gold-NAME`` for each concept, a model that was

@@ -48,7 +48,7 @@ class Methods(Benchmark):
         concepts: Styles and objects of the demo; several of a kind are erased jointly too.
         tasks: ``"one"``, ``"joint"`` or both.
         fits: Fits per task, with seeds ``seed``, ``seed + 1`` and so on, that share the images.
-            With two or more, intervals come from `cluster_bootstrap`, Wilson's stand beside them.
+            With two or more, intervals are the hull of `cluster_bootstrap` and Wilson's.
         templates: Templates of the demo: ``"heldout"`` to report, ``"train"`` to tune on.
         restores: Whether to restore.
         least: Fewest images of a rate, over all fits; what is drawn with an erased concept rests on

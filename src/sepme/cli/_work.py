@@ -15,7 +15,6 @@ from sepme.core.concept import Concept
 from sepme.core.record import sha256_of
 from sepme.errors import NotErased, SpecError
 from sepme.io.ledger_dir import LedgerDir
-from sepme.io.unfinished import resumable
 
 if TYPE_CHECKING:
     from sepme.core.entry import Entry
@@ -160,6 +159,8 @@ def erase_each(
     Returns:
         The ledger, and what was done for each concept.
     """
+    from sepme.io.unfinished import resumable
+
     ledger = ledger or LedgerDir.create(folder, base=model.fingerprint, model=model.source)
     done: list[dict[str, Any]] = []
     for concepts in job.turns(model, ledger):

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NoReturn, Self
 
 from torch import Tensor
 
-from sepme.errors import MethodError
+from sepme.errors import MethodError, shown
 
 
 class Guard(ABC):
@@ -99,3 +99,33 @@ class Guard(ABC):
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Itself, so that copies of a network share it: it never changes."""
         return self
+
+
+class NamedGuard(Guard):
+    """A guard that stores some tensors whose names are known, as attributes of these names."""
+
+    stored: ClassVar[tuple[str, ...]]
+    """Names of the tensors, sorted."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything it stores, by name."""
+        return {name: getattr(self, name) for name in self.stored}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
+        """Rebuild it from named tensors.
+
+        Args:
+            tensors: What `tensors` returned, perhaps from an untrusted file.
+
+        Returns:
+            The guard.
+
+        Raises:
+            MethodError: If the names, shapes, dtypes or values do not fit.
+        """
+        if tuple(sorted(tensors)) != cls.stored:
+            raise MethodError(
+                f"a {cls.kind!r} payload needs {cls.stored}, got {shown(sorted(tensors))}."
+            )
+        return cls(**tensors)

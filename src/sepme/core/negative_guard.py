@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from sepme.core.factors import owned_matrix
-from sepme.core.guard import Guard
-from sepme.errors import MethodError, shown
-
-_NAMES = ("blank", "negative")
+from sepme.core.guard import NamedGuard
+from sepme.errors import MethodError
 
 _ALIKE = 1e-3
 """Rows that differ by less than this share of the largest number are the same prompt's."""
 
 
 @dataclass(frozen=True, eq=False)
-class NegativeGuard(Guard):
+class NegativeGuard(NamedGuard):
     """Puts an embedding of its own where classifier-free guidance reads the blank prompt.
 
     Guidance predicts noise twice, ``eps(x, u) + s (eps(x, c) - eps(x, u))``, with ``u`` the
@@ -44,13 +41,14 @@ class NegativeGuard(Guard):
     """
 
     kind: ClassVar[str] = "negative-guard"
+    stored: ClassVar[tuple[str, ...]] = ("blank", "negative")
     guided_only: ClassVar[bool] = True
     blank: Tensor
     negative: Tensor
 
     def __post_init__(self) -> None:
         """Check and copy both tensors."""
-        for name in _NAMES:
+        for name in self.stored:
             object.__setattr__(self, name, owned_matrix(name, getattr(self, name)))
         if self.negative.shape != self.blank.shape:
             raise MethodError(
@@ -73,24 +71,3 @@ class NegativeGuard(Guard):
         if (without - blank).abs().max() > _ALIKE * blank.abs().max():
             return embeds
         return torch.cat([without + strength * (negative - blank), prompts])
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Everything it stores, by name."""
-        return {name: getattr(self, name) for name in _NAMES}
-
-    @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
-        """Rebuild it from named tensors.
-
-        Args:
-            tensors: What `tensors` returned, perhaps from an untrusted file.
-
-        Returns:
-            The guard.
-
-        Raises:
-            MethodError: If the names, shapes, dtypes or values do not fit.
-        """
-        if tuple(sorted(tensors)) != _NAMES:
-            raise MethodError(f"a negative guard needs {_NAMES}, got {shown(sorted(tensors))}.")
-        return cls(**tensors)

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from sepme.core.factors import owned_matrix
-from sepme.core.guard import Guard
-from sepme.errors import MethodError, shown
+from sepme.core.guard import NamedGuard
+from sepme.errors import MethodError
 
 JOINED = 5
 """Up to so many concepts every combination has its own embedding; more are added up."""
 
-_NAMES = ("blank", "concepts", "gate", "joins")
-
 
 @dataclass(frozen=True, eq=False)
-class SurgeryGuard(Guard):
+class SurgeryGuard(NamedGuard):
     """Subtracts from a prompt's embedding what it says of the erased concepts.
 
     With ``D_k = e(concept k) - e("")`` and ``s_k`` the mean over rows of ``cos(D_k, e)``, concept
@@ -49,6 +46,7 @@ class SurgeryGuard(Guard):
     """
 
     kind: ClassVar[str] = "surgery-guard"
+    stored: ClassVar[tuple[str, ...]] = ("blank", "concepts", "gate", "joins")
     blank: Tensor
     concepts: Tensor
     joins: Tensor
@@ -56,7 +54,7 @@ class SurgeryGuard(Guard):
 
     def __post_init__(self) -> None:
         """Check and copy every tensor."""
-        for name in _NAMES:
+        for name in self.stored:
             object.__setattr__(self, name, owned_matrix(name, getattr(self, name)))
         tokens, width = self.blank.shape
         count = len(self.concepts) // tokens
@@ -119,24 +117,3 @@ class SurgeryGuard(Guard):
 
     def _stack(self, rows: Tensor) -> Tensor:
         return rows.view(-1, *self.blank.shape)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Everything it stores, by name."""
-        return {name: getattr(self, name) for name in _NAMES}
-
-    @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
-        """Rebuild it from named tensors.
-
-        Args:
-            tensors: What `tensors` returned, perhaps from an untrusted file.
-
-        Returns:
-            The guard.
-
-        Raises:
-            MethodError: If the names, shapes, dtypes or values do not fit.
-        """
-        if tuple(sorted(tensors)) != _NAMES:
-            raise MethodError(f"a surgery guard needs {_NAMES}, got {shown(sorted(tensors))}.")
-        return cls(**tensors)

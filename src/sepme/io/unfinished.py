@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,9 @@ from sepme.io.atomic import write_atomic
 
 _LARGEST_SHARE = 0.05
 """Of the time of a fit, that may be spent on keeping it."""
+
+_STATES = "[0-9][0-9][0-9].safetensors"
+"""What files with a state are called."""
 
 
 class Unfinished:
@@ -51,6 +53,13 @@ class Unfinished:
         took = time.monotonic() - start
         self._due = time.monotonic() + max(self._seconds, took / _LARGEST_SHARE)
 
+    def forget(self) -> None:
+        """Delete the states, and the folder if nothing else is in it."""
+        for state in self._folder.glob(_STATES):
+            state.unlink()
+        if self._folder.exists() and not any(self._folder.iterdir()):
+            self._folder.rmdir()
+
     @property
     def _path(self) -> Path:
         return self._folder / f"{self._turn:03}.safetensors"
@@ -81,8 +90,8 @@ def resumable(folder: str | Path, *, seconds: float = 10.0) -> Iterator[None]:
     number of threads). The images a fit learns from are drawn anew. Other fits pay no heed to it.
 
     Args:
-        folder: Of one fit; it is deleted when the block is left without an exception, so put what
-            the fit gives in a safe place inside.
+        folder: Of one fit; the states in it are deleted when the block is left without an
+            exception, so put what the fit gives in a safe place inside.
         seconds: Least time between two states; more if they take long to write.
 
     Raises:
@@ -97,6 +106,7 @@ def resumable(folder: str | Path, *, seconds: float = 10.0) -> Iterator[None]:
         ...     shift = ESD().fit(model, sepme.Concept.style("Van Gogh"))
         ...     save_shift(shift, "van-gogh.safetensors")
     """
-    with kept_by(Unfinished(Path(folder), seconds=seconds)):
+    states = Unfinished(Path(folder), seconds=seconds)
+    with kept_by(states):
         yield
-    shutil.rmtree(folder, ignore_errors=True)
+    states.forget()

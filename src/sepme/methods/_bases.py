@@ -33,6 +33,8 @@ class Trained(Method):
 
     predictions: ClassVar[int] = 1
     """Times a step evaluates the U-Net on each of its noised latents."""
+    in_turns: ClassVar[bool] = False
+    """Whether a step of a joint fit is about one of the concepts, so that each has its steps."""
 
     learning_rate: float = from_paper(0.1, above=0)
     max_steps: int = from_paper(1000, above=0)
@@ -111,9 +113,10 @@ class Trained(Method):
     ) -> None:
         """Train learners, by name, for concepts, each with what it must leave alone."""
         label = f"erase {', '.join(concept.name for concept in others)}"
-        steps = descend(tuple(learners.values()), steps=self.max_steps)
+        most = self.max_steps * (len(others) if self.in_turns else 1)
         what = told(self, model, others, seed)
-        run(steps, label, self.max_steps, on_step, parts=learners, what=what)
+        steps = descend(tuple(learners.values()), steps=most)
+        run(steps, label, most, on_step, parts=learners, what=what)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,6 +202,7 @@ class Unconstrained(Trained):
     """Learns one shift of all concepts: nothing is spared by construction."""
 
     together: ClassVar[bool] = True
+    in_turns: ClassVar[bool] = True
 
     def fit_here(
         self,

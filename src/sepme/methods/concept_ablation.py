@@ -42,7 +42,7 @@ class ConceptAblation(Unconstrained):
 
     Args:
         learning_rate: Of Adam (official code: 2e-6 for each of 8 latents a step).
-        max_steps: Steps; there is no early stop (official code: 100).
+        max_steps: Steps for each concept; there is no early stop (official code: 100).
         batch_size: Noised latents a step (official code: 8, on two devices).
         images: Images the pristine model draws for each concept's anchor (official code: 1000).
         pool: Noised latents made from them.

@@ -44,7 +44,8 @@ class DoCo(Unconstrained):
         warm_up: Steps of the discriminator alone, before the shift is trained (paper: 1000).
         discriminator_rate: Learning rate of the discriminator (paper: 5e-4 for styles, 1e-4 else).
         learning_rate: Of Adam (paper: 6e-6 for each of 8 latents in a batch).
-        max_steps: Steps of the shift; there is no early stop (paper: 2000 less the warm-up).
+        max_steps: Steps of the shift for each concept; there is no early stop (paper: 2000 less the
+            warm-up).
         batch_size: Noised latents a step, of the anchor and of what is preserved (paper: 8).
         images: Images drawn for each anchor, and once more for what is preserved (paper: 1000).
         pool: Noised latents made from them, each time.

@@ -38,7 +38,7 @@ class ESD(Unconstrained):
     Args:
         guidance: eta, the strength of negative guidance (paper: 1).
         learning_rate: Of Adam (paper: 1e-5).
-        max_steps: Steps; there is no early stop (paper: 1000).
+        max_steps: Steps for each concept; there is no early stop (paper: 1000).
         batch_size: Noised latents a step (paper: 1).
         images: Images the pristine model draws for each concept.
         pool: Noised latents made from them.

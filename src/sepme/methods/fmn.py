@@ -46,7 +46,7 @@ class ForgetMeNot(Unconstrained):
         columns: ``"phrase"`` looks away from the concept's own tokens; ``"to-end"`` also from
             every row after them, which have read the concept.
         learning_rate: Of Adam (official code: 2e-6).
-        max_steps: Steps; there is no early stop (official code: 35).
+        max_steps: Steps for each concept; there is no early stop (official code: 35).
         batch_size: Noised latents a step.
         images: Images the pristine model draws for each concept.
         pool: Noised latents made from them.

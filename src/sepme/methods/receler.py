@@ -47,7 +47,7 @@ class Receler(Unconstrained):
         adversarial_rate: Learning rate of these steps (paper: 0.1).
         adversarial_decay: Their weight decay (paper: 0.1).
         learning_rate: Of Adam, for the erasers (paper: 3e-4).
-        max_steps: Steps of the erasers; there is no early stop (paper: 500).
+        max_steps: Steps of the erasers for each concept; there is no early stop (paper: 500).
         batch_size: Noised latents a step (paper: 1).
         images: Images the pristine model draws for each concept.
         pool: Noised latents made from them.

@@ -60,6 +60,7 @@ class SepMEFree(Unconstrained):
     restorable: ClassVar[str] = "everything, exactly; not one of several concepts"
     cost: ClassVar[str] = "tens to hundreds of steps, two U-Net forwards and a backward each"
     predictions: ClassVar[int] = 2
+    in_turns: ClassVar[bool] = False
 
     learning_rate: float = from_paper(1e-5, above=0)
     momentum: float = from_paper(0.9, least=0, most=1)

@@ -50,6 +50,18 @@ def test_rows_have_every_column() -> None:
     assert (middle["value"], middle["lo"], middle["seeds"]) == (2.0, None, [1, 2])
 
 
+def test_intervals_of_several_fits_never_collapse() -> None:
+    spec, at = bench.specify("ladder"), {"concepts": "cat", "split": "literal"}
+    agree = spec.rate_of_fits("accuracy", {fit: [True] * 8 for fit in range(3)}, **at)
+    assert (agree["lo"], agree["hi"]) == wilson(24, 24)
+    differ = {0: [True] * 8, 1: [False] * 8, 2: [True] * 8}
+    row = spec.rate_of_fits("accuracy", differ, **at)
+    low, high = wilson(16, 24)
+    assert row["lo"] < low  # images of a fit are alike
+    assert row["hi"] > high
+    assert (row["wilson_lo"], row["wilson_hi"]) == (low, high)
+
+
 def test_whole_batches() -> None:
     assert [in_batches(n) for n in (1, 2, 3)] == [2, 2, 4]  # two a batch here
 

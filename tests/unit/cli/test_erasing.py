@@ -152,7 +152,7 @@ def test_an_interrupted_fit_goes_on(
         return update(self, loss)
 
     assert cli(*words(whole)).code == 0
-    monkeypatch.setattr("sepme.cli._work.resumable", partial(resumable, seconds=0))
+    monkeypatch.setattr("sepme.io.unfinished.resumable", partial(resumable, seconds=0))
     with monkeypatch.context() as patch:
         patch.setattr(MomentumStop, "update", cut)
         cli(*words(tmp_path / "l")).one_error(130)

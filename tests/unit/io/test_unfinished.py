@@ -99,6 +99,15 @@ def test_the_folder_goes_once_the_fit_is_done(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
+def test_only_states_are_deleted(tmp_path: Path) -> None:
+    (tmp_path / "mine.safetensors").write_bytes(b"precious")
+    (tmp_path / "notes").mkdir()
+    with resumable(tmp_path, seconds=0):
+        keeper().begin("x")
+        keeper().keep(state(1.0))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.safetensors", "notes"]
+
+
 def test_a_full_disk_leaves_the_state_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

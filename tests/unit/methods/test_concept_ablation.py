@@ -94,7 +94,7 @@ def test_several_take_turns_and_share_one_shift(tiny_model, monkeypatch) -> None
     monkeypatch.setattr(type(tiny_model), "predict_noise", counted)
     method = ConceptAblation(**SMALL | {"max_steps": 6, "images": 1})
     (shift,) = method.fit_many(tiny_model, [OTHER, TARGET])
-    assert asked == {"a": 3, "c": 3}
+    assert asked == {"a": 6, "c": 6}, "each has all its steps"
     assert shift.concepts == (TARGET, OTHER)
     assert isinstance(shift.payload, DenseShift)
     assert shift.decoupled_from == ()
