@@ -113,8 +113,13 @@ class Part:
             "base": model.fingerprint,
             "known": [concept.to_dict() for concept in model.known],
             "threads": torch.get_num_threads(),
-            "versions": {name: version(name) for name in ("sepme", "torch", "diffusers")},
+            "versions": versions(),
         }
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that results depend on."""
+    return {name: version(name) for name in ("sepme", "torch", "diffusers")}
 
 
 def fits_of(

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
 from tqdm.auto import tqdm
 
-from sepme.bench.cells import Cell
+from sepme.bench.cells import Cell, versions
 from sepme.bench.store import Entries, Store
 from sepme.core.backend import Backend
 from sepme.core.concept import Concept
@@ -31,6 +31,7 @@ class Source:
         dtype: Of the weights.
         base: Fingerprint that it must have.
         known: What the model knows, concepts its ledger ever held included.
+        versions: Packages that the worker must have.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Source:
     dtype: torch.dtype
     base: str
     known: tuple[Concept, ...]
+    versions: Mapping[str, str] = field(default_factory=versions)
 
     @classmethod
     def of(cls, model: ErasedPipeline) -> Source:
@@ -56,11 +58,17 @@ class Source:
         )
 
     def load(self) -> ErasedPipeline:
-        """The model, read once in the life of a process.
+        """The model, read once as long as a process is asked for no other.
 
         Raises:
+            BackendError: If there is no such model here, or a package is of another version.
             BaseMismatch: If it is another one.
         """
+        if (here := versions()) != self.versions:
+            raise BackendError(
+                f"a worker has {_listed(here)}, the caller has {_listed(self.versions)}. Install "
+                "the same on all machines."
+            )
         model = _loaded(self.name, self.device, self.dtype)
         if model.fingerprint != self.base:
             raise BaseMismatch(
@@ -82,7 +90,11 @@ class _Told(ErasedPipeline):
         return self._known
 
 
-@functools.cache
+def _listed(packages: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in packages.items())
+
+
+@functools.lru_cache(maxsize=1)
 def _loaded(name: str, device: str, dtype: torch.dtype) -> ErasedPipeline:
     return load(name, device=device, dtype=dtype)
 

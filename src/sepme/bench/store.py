@@ -169,9 +169,9 @@ class Store:
         write_atomic(self._figures / f"{sha256_of(key)}.json", content.encode())
 
     def entries(self) -> Entries:
-        """Everything that is kept, in the order it was, to be added to another store."""
+        """Everything that is kept, to be added to another store: what an index names before it."""
         files = [path for path in self.folder.rglob("*") if path.is_file()]
-        files.sort(key=lambda path: path.stat().st_mtime_ns)
+        files.sort(key=lambda path: (path.suffix == ".json", path))
         return {path.relative_to(self.folder).as_posix(): path.read_bytes() for path in files}
 
     def add(self, entries: Entries) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from sepme.errors import BackendError, SpecError
 from sepme.executors._elsewhere import Elsewhere
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
     from multiprocessing.queues import SimpleQueue
 
 _STEP: ContextVar[Callable[[int], Any]] = ContextVar("step")
@@ -30,6 +32,7 @@ _STEP: ContextVar[Callable[[int], Any]] = ContextVar("step")
 class Process(Elsewhere):
     """Sends tasks to processes of this machine, which see its files and load the model once each.
 
+    They end with the caller, and when a task fails or at Ctrl-C, in the midst of a task too.
     A program that uses it must be importable: what it does stands under
     ``if __name__ == "__main__":``.
 
@@ -76,7 +79,8 @@ class Process(Elsewhere):
                 return
         raise BackendError(
             f"workers died {1 + self.retries} times, {len(left)} of {len(tasks)} tasks are left. "
-            "If memory ran out, take fewer workers; what is finished is kept."
+            "Take fewer workers if memory ran out, and put what the program does under "
+            "if __name__ == '__main__'; what is finished is kept."
         )
 
     def _round(
@@ -88,9 +92,10 @@ class Process(Elsewhere):
         places: SimpleQueue[str | None] = context.SimpleQueue()
         for worker in range(workers):
             places.put(str(self.gpus[worker % len(self.gpus)]) if self.gpus else None)
-        pool = ProcessPoolExecutor(workers, context, _begin, (step, places))
+        ours, theirs = context.Pipe()
+        pool = ProcessPoolExecutor(workers, context, _begin, (step, places, theirs))
         try:
-            with _without_bars():
+            with _aside():
                 futures = {pool.submit(_take, task): task for task in tasks}
             for future in as_completed(futures):
                 if not isinstance(future.exception(), BrokenProcessPool):
@@ -98,6 +103,8 @@ class Process(Elsewhere):
         except BrokenProcessPool:
             return
         finally:
+            ours.close()
+            theirs.close()
             pool.shutdown(cancel_futures=True)
 
 
@@ -107,21 +114,19 @@ def _cores() -> int:
     return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
-def _begin(step: Callable[[int], Any], places: SimpleQueue[str | None]) -> None:
+def _begin(step: Callable[[int], Any], places: SimpleQueue[str | None], caller: Connection) -> None:
     """Make a worker ready; no GPU has been touched by then."""
     gpu = places.get()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     _STEP.set(step)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with, args=(caller,), daemon=True).start()
 
 
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for tasks for ever."""
-    parent = parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+def _end_with(caller: Connection) -> None:
+    """Its other end is closed by a caller that is done or gives up, or by the system if it dies."""
+    wait([caller])
+    os._exit(1)
 
 
 def _take(task: int) -> Any:  # noqa: ANN401 (whatever the step gives)
@@ -129,10 +134,11 @@ def _take(task: int) -> Any:  # noqa: ANN401 (whatever the step gives)
 
 
 @contextmanager
-def _without_bars() -> Iterator[None]:
-    """Let processes begun inside show no progress: the caller's one bar is enough."""
+def _aside() -> Iterator[None]:
+    """Let processes begun inside show no progress and hear no Ctrl-C: both are the caller's."""
     before = os.environ.get("TQDM_DISABLE")
     os.environ["TQDM_DISABLE"] = "1"
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
@@ -140,3 +146,4 @@ def _without_bars() -> Iterator[None]:
             del os.environ["TQDM_DISABLE"]
         else:
             os.environ["TQDM_DISABLE"] = before
+        signal.pthread_sigmask(signal.SIG_SETMASK, heard)

@@ -6,11 +6,15 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from sepme.core.executor import Common, Result
 from sepme.errors import BackendError, SpecError
 from sepme.executors._elsewhere import Elsewhere
+
+_AHEAD = 2000
+"""Tasks that Ray has at a time: enough for as many workers, and few to look through."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +69,14 @@ class Ray(Elsewhere):
                 scheduling_strategy="SPREAD",
             )(function)
             sent = ray.put(common)
-            waiting = {remote.remote(sent, task): task for task in tasks}
+            coming = iter(tasks)
+            waiting = {remote.remote(sent, task): task for task in islice(coming, _AHEAD)}
             try:
                 while waiting:
                     (done,), _ = ray.wait(list(waiting), num_returns=1)
-                    yield waiting[done], _result(ray, done)
-                    del waiting[done]
+                    task = waiting.pop(done)
+                    waiting |= {remote.remote(sent, more): more for more in islice(coming, 1)}
+                    yield task, _result(ray, done)
             finally:
                 for left in waiting:
                     ray.cancel(left)
@@ -90,7 +96,7 @@ def _connected(address: str | None) -> Iterator[Any]:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             ray.init(address=address, include_dashboard=False, log_to_driver=False)
-        except (ConnectionError, ValueError) as error:
+        except (ConnectionError, RuntimeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0].rstrip(".")
             raise BackendError(
                 f"cannot connect to Ray at {address!r}: {reason}. Start it: ray start --head."

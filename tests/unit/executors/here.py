@@ -1,10 +1,12 @@
 """Executors and tasks for tests: an in-process stand-in for workers, and a worker that dies."""
 
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sepme.errors import NotSeparable
 from sepme.executors._elsewhere import Elsewhere
 
 
@@ -45,16 +47,14 @@ def sees(common: None, task: int) -> tuple[int, str]:
 
 
 def refuses(common: str, task: int) -> int:
-    """Fail as methods do."""
-    from sepme.errors import NotSeparable
-
+    """Fail as methods do; every task but the first takes far longer than any test."""
+    if task:
+        time.sleep(600)
     raise NotSeparable(common)
 
 
 def naps(folder: Path, task: int) -> int:
     """Tell the process's number, then stay busy for far longer than any test."""
-    import time
-
     (folder / f"pid-{os.getpid()}").touch()
     time.sleep(600)
     return task

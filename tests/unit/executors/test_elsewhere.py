@@ -1,10 +1,11 @@
 """Fits sent away are those made here, and what is finished is never made again."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from sepme.bench.elsewhere import torch_threads
+from sepme.bench.elsewhere import Source, torch_threads
 from sepme.core.concept import Concept
 from sepme.errors import BackendError, BaseMismatch, MethodError, SpecError
 from sepme.methods.sepme import SepME
@@ -68,6 +69,14 @@ def test_what_cannot_be_sent(tmp_path: Path, tiny_model) -> None:
     assert executor.done == []
     with pytest.raises(SpecError, match="threads"):
         Here(threads=0)
+
+
+def test_another_version_on_the_worker(tiny_model) -> None:
+    source = Source.of(tiny_model)
+    assert source.load().fingerprint == tiny_model.fingerprint
+    other = replace(source, versions=dict(source.versions) | {"torch": "1.0"})
+    with pytest.raises(BackendError, match=r"a worker has .*, the caller has .* torch 1\.0"):
+        other.load()
 
 
 def test_other_weights_under_the_same_name(tmp_path: Path, tiny_model) -> None:

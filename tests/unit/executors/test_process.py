@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -45,27 +46,43 @@ def test_every_worker_has_its_gpu() -> None:
     assert "CUDA_VISIBLE_DEVICES" not in os.environ or os.environ["CUDA_VISIBLE_DEVICES"] != "5"
 
 
-def test_an_error_of_a_task_is_the_callers() -> None:
-    with pytest.raises(NotSeparable, match="no way"):
-        list(Process(workers=1).map(refuses, [0, 1], common="no way"))
+def test_an_error_of_a_task_is_the_callers_at_once() -> None:
+    start = time.monotonic()
+    with pytest.raises(NotSeparable, match=r"^no way$"):
+        list(Process(workers=1).map(refuses, [0, 1, 2], common="no way"))
+    assert time.monotonic() - start < 300  # the others would take longer
 
 
-@pytest.mark.slow
-def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "strike",
+    [
+        pytest.param(lambda caller: os.killpg(caller.pid, signal.SIGINT), id="ctrl-c"),
+        pytest.param(lambda caller: caller.kill(), id="kill", marks=pytest.mark.slow),
+    ],
+)
+def test_workers_end_with_the_caller(tmp_path: Path, strike: Callable) -> None:
     script = tmp_path / "parent.py"
     script.write_text(
         "import sys\nfrom pathlib import Path\n"
         "from sepme.executors.process import Process\n"
         "from tests.unit.executors.here import naps\n"
         "if __name__ == '__main__':\n"
-        "    list(Process(workers=1).map(naps, [0], common=Path(sys.argv[1])))\n"
+        "    list(Process(workers=1).map(naps, [0, 1], common=Path(sys.argv[1])))\n"
     )
     paths = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    parent = subprocess.Popen([sys.executable, script, tmp_path], env=os.environ | paths)
-    worker = _until(lambda: [int(p.name[4:]) for p in tmp_path.glob("pid-*")], 300)
-    parent.send_signal(signal.SIGKILL)
-    parent.wait()
-    assert _until(lambda: not Path(f"/proc/{worker[0]}/cmdline").exists(), 60)
+    caller = subprocess.Popen(
+        [sys.executable, script, tmp_path],
+        env=os.environ | paths,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # as a shell starts a program: Ctrl-C is for all its processes
+    )
+    (worker,) = _until(lambda: [int(p.name[4:]) for p in tmp_path.glob("pid-*")], 300)
+    strike(caller)
+    _, said = caller.communicate(timeout=60)
+    assert caller.returncode < 0
+    assert "Process-" not in said  # no worker's traceback
+    assert _until(lambda: not Path(f"/proc/{worker}/cmdline").exists(), 60)
 
 
 def _until(ask, seconds: float):

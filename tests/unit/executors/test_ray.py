@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from sepme.bench.elsewhere import torch_threads
 from sepme.errors import BackendError, NotSeparable, SpecError
+from sepme.executors import ray as ray_executor
 from sepme.executors.ray import Ray
 from sepme.methods.sepme import SepME
 from tests.tiny import TINY_CONCEPTS
@@ -87,6 +89,40 @@ def test_a_node_that_is_killed_changes_nothing(tmp_path: Path, tiny_model, clust
     assert 0 < len(again.sent) < 4  # a restart repeats nothing finished
     with pytest.raises(NotSeparable, match="no way"):
         list(again.map(refuses, [0], common="no way"))
+
+
+def test_ray_has_few_tasks_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int] = []
+
+    def wait(references: list, num_returns: int) -> tuple[list, list]:
+        held.append(len(references))
+        return references[:num_returns], references[num_returns:]
+
+    def remote(function: Callable) -> Any:
+        return SimpleNamespace(remote=lambda *arguments: (function, arguments))
+
+    toy = SimpleNamespace(
+        is_initialized=lambda: True,
+        put=lambda common: common,
+        remote=lambda **options: remote,
+        wait=wait,
+        get=lambda sent: sent[0](*sent[1]),
+    )
+    monkeypatch.setitem(sys.modules, "ray", toy)
+    monkeypatch.setattr(ray_executor, "_AHEAD", 2)
+    assert list(Ray().map(pow, range(5), common=2)) == [(n, 2**n) for n in range(5)]
+    assert held == [2, 2, 2, 2, 1]
+
+
+@pytest.mark.parametrize("error", [ConnectionError, RuntimeError, ValueError])
+def test_no_cluster_there(monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
+    def init(**options: object) -> None:
+        raise error("no answer.\nDetails follow")
+
+    toy = SimpleNamespace(is_initialized=lambda: False, init=init)
+    monkeypatch.setitem(sys.modules, "ray", toy)
+    with pytest.raises(BackendError, match=r"^cannot connect to Ray at 'x': no answer\. Start"):
+        list(Ray(address="x").map(pow, [1], common=7))
 
 
 def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
