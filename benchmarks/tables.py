@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import method_pages
+from benchmarks import capacity_page, method_pages
 from sepme.report.bench_attacks import attack_table
 from sepme.report.bench_methods import methods_table
 from sepme.report.tables import Table
@@ -191,6 +191,9 @@ def rendered(kept: Mapping[str, Runs]) -> Iterator[tuple[str, str, str]]:
         yield "attacks.md", f"{concept} compared", compared(kept["attacks"], concept)
     shown = json.loads((PAGES / "implicit.json").read_text())["rows"]
     yield "implicit.md", "implicit", implicit(shown)
+    times = json.loads((PAGES / "capacity-plan.json").read_text())["rows"]
+    for name, columns, lines in capacity_page.blocks(times):
+        yield "../cluster.md", name, markdown(columns, lines)
     for method, block in method_pages.blocks([r for run in kept["methods"] for r in run["rows"]]):
         yield f"../methods/{method}.md", "demo", block
 

@@ -10,20 +10,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sepme import demo
-from sepme.backends import Delegate, StableDiffusion, load_backend
+from sepme.backends import Ledgered, StableDiffusion, load_backend
 from sepme.core.compose import compose, guards_of, sites_of
-from sepme.core.concept import Concept
-from sepme.core.entry import Entry
 from sepme.core.ledger import Ledger
 from sepme.core.shift import ConceptShift
 from sepme.errors import BaseMismatch, LedgerError
 from sepme.io.ledger_dir import LedgerDir
+from sepme.io.saving import save_ledger
 
 if TYPE_CHECKING:
     from sepme.demo.classifier import Detector
 
 
-class ErasedPipeline(Delegate):
+class ErasedPipeline(Ledgered):
     """A text-to-image pipeline that can forget named concepts and remember any of them.
 
     Live weights are always ``pristine + the sum of the active shifts``, computed from a pristine
@@ -50,42 +49,11 @@ class ErasedPipeline(Delegate):
         super().__init__(backend)
         self.source = source
         self.detector = detector
-        self.ledger = Ledger(backend.fingerprint)
-        self._shifts: dict[str, ConceptShift] = {}
 
     @property
     def pipeline(self) -> Any:  # noqa: ANN401 (a diffusers pipeline of whatever class)
         """The diffusers pipeline itself, with the live weights."""
         return self.backend.pipeline
-
-    @property
-    def erased(self) -> tuple[str, ...]:
-        """Names of the erased concepts, sorted."""
-        return self.ledger.erased
-
-    @property
-    def known(self) -> tuple[Concept, ...]:
-        """What every new shift leaves alone: blank, watermarks, all the ledger ever held."""
-        return (*self.backend.known, *self.ledger.known)
-
-    @property
-    def shifts(self) -> tuple[ConceptShift, ...]:
-        """The active shifts, in name order."""
-        return tuple(self._shifts[entry.shift] for entry in self.ledger.active)
-
-    def shift(self, name: str) -> ConceptShift:
-        """The shift of a concept, whether it is erased or restored at the moment.
-
-        Args:
-            name: The concept's name.
-
-        Returns:
-            The shift.
-
-        Raises:
-            NotErased: If this pipeline never held the concept.
-        """
-        return self._shifts[self.ledger.entry(name).shift]
 
     def erase(
         self, *shifts: ConceptShift, strength: float = 1.0, allow_interference: bool = False
@@ -135,6 +103,10 @@ class ErasedPipeline(Delegate):
             self._enact(before)
 
     def _enact(self, ledger: Ledger, shifts: Mapping[str, ConceptShift] | None = None) -> None:
+        if self.backend.policy is not None:
+            raise LedgerError(
+                "a policy is in force; leave its block before erasing or restoring anything."
+            )
         held = self._shifts | dict(shifts or {})
         active = [(held[entry.shift], entry.strength) for entry in ledger.active]
         touched = self.backend.live()
@@ -159,44 +131,7 @@ class ErasedPipeline(Delegate):
             BaseMismatch: If the folder holds the ledger of another base model.
             LedgerError: If it holds a concept that this pipeline never held.
         """
-        folder = Path(path)
-        if (folder / "ledger.json").exists() or (folder / "history.jsonl").exists():
-            directory = LedgerDir(folder)
-            self._check_ours(directory)
-        else:
-            directory = LedgerDir.create(folder, base=self.ledger.base, model=self.source)
-        there = {entry.name: entry for entry in directory.ledger.entries}
-        for entry in self.ledger.entries:
-            self._bring_up(directory, entry, there.get(entry.name), reason)
-        return directory
-
-    def _check_ours(self, directory: LedgerDir) -> None:
-        if directory.ledger.base != self.ledger.base:
-            raise BaseMismatch(
-                f"{directory.path} is for base {directory.ledger.base}, this model is "
-                f"{self.ledger.base}. Save into a new folder."
-            )
-        own = {entry.name for entry in self.ledger.entries}
-        if strange := [e.name for e in directory.ledger.entries if e.name not in own]:
-            raise LedgerError(
-                f"{directory.path} holds {strange[0]!r}, which this pipeline has never held. "
-                "Open that ledger before changing it, or save into a new folder."
-            )
-
-    def _bring_up(
-        self, directory: LedgerDir, entry: Entry, there: Entry | None, reason: str | None
-    ) -> None:
-        if there == entry:
-            return
-        if entry.active or there is None or there.shift != entry.shift:
-            directory.erase(
-                self._shifts[entry.shift],
-                strength=entry.strength,
-                reason=reason,
-                allow_interference=True,
-            )
-        if not entry.active and directory.ledger.entry(entry.name).active:
-            directory.restore(entry.name, reason=reason)
+        return save_ledger(path, self.ledger, self._shifts, model=self.source, reason=reason)
 
     def open(self, path: str | Path) -> LedgerDir:
         """Take over what a ledger directory says is erased.

@@ -245,6 +245,8 @@ def test_several_concepts_at_once(method: Method, tiny_model: ErasedPipeline) ->
     assert shifts == method.fit_many(tiny_model, [OTHER, TARGET], seed=5)
     assert unchanged(tiny_model, before)
     assert {c.name for shift in shifts for c in shift.concepts} == {OTHER.name, TARGET.name}
+    assert type(method).fit_many is Method.fit_many  # executors ask `fit_here` and `fits_as_one`
+    assert method.fits_as_one() or len(shifts) == 2
     assert not method.fit_many(tiny_model, [])
     if method.separable:
         assert [shift.name for shift in shifts] == [OTHER.name, TARGET.name]

@@ -34,6 +34,17 @@ def test_another_figure_gives_another_table(tables) -> None:
     assert tables.ladder(runs, "church") != before
 
 
+def test_a_slower_task_gives_another_plan(tables) -> None:
+    rows = json.loads((tables.PAGES / "capacity-plan.json").read_text())["rows"]
+    slower = [row | {"seconds": 2 * row["seconds"]} for row in rows]
+    page = tables.capacity_page
+    before, after = (dict((block[0], block[2]) for block in page.blocks(r)) for r in (rows, slower))
+    assert all(before[name] != after[name] for name in ("measured", "plan"))
+    assert page.spelled(144_070) == "40.0 hours"
+    assert page.spelled(1445) == "24.1 minutes"
+    assert page.spelled(26.4) == "26.4 seconds"
+
+
 def test_pages_of_methods_judge_by_the_rows(tables) -> None:
     halved = tables.method_pages.halved
     before = {"value": 1.0, "lo": 0.9}

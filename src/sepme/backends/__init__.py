@@ -1,8 +1,9 @@
 """Adapters to model families; the only place that imports diffusers."""
 
 from sepme.backends.delegate import Delegate
+from sepme.backends.ledgered import Ledgered
 from sepme.backends.loading import load_backend
 from sepme.backends.sdxl import StableDiffusionXL
 from sepme.backends.stable_diffusion import StableDiffusion
 
-__all__ = ["Delegate", "StableDiffusion", "StableDiffusionXL", "load_backend"]
+__all__ = ["Delegate", "Ledgered", "StableDiffusion", "StableDiffusionXL", "load_backend"]

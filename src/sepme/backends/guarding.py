@@ -1,24 +1,26 @@
-"""Puts guards in force on a U-Net by hooks, and takes them off again without a trace."""
+"""Puts guards or a policy in force on a U-Net by hooks, and takes them off without a trace."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
+from sepme.backends.hooks import Call, embeds_of, is_guided, latents_of, submodules, with_embeds
+from sepme.backends.policing import policy_hooks
 from sepme.core.fingerprint import fingerprint
 from sepme.core.guard import Guard
-from sepme.errors import BaseMismatch, did_you_mean
+from sepme.core.policy import Policy
 
 Guards: TypeAlias = tuple[tuple[Guard, float], ...]
 """Guards with their strengths, in the order in which they act."""
 
 
 class Guarding:
-    """Which guards act on a network.
+    """Which guards act on a network, or which policy does in their place.
 
     A copy of the network carries the guards that act at the time, and keeps them.
 
@@ -31,58 +33,60 @@ class Guarding:
         self._network = network
         self._handles: list[Any] = []
         self.guards: Guards = ()
+        self.policy: Policy | None = None
 
-    def put(self, guards: Sequence[tuple[Guard, float]]) -> None:
-        """Let these guards act, and no others; with none, no hook is left.
+    def put(self, acting: Sequence[tuple[Guard, float]] | Policy) -> None:
+        """Let these guards or this policy act, and nothing else; with no guard, no hook is left.
 
         Args:
-            guards: Guards with their strengths, in the order in which they act.
+            acting: Guards with their strengths, in the order in which they act; or a policy.
 
         Raises:
             BaseMismatch: If a guard names a module that the network lacks; nothing changes then.
         """
-        modules = dict(self._network.named_modules()) if guards else {}
-        names = dict.fromkeys(name for guard, _ in guards for name in guard.modules)
-        for name in names:
-            if name not in modules:
-                raise BaseMismatch(
-                    f"a guard acts on {name!r}, which this model does not have. Load the base it "
-                    f"was fitted on. {did_you_mean(name, modules)}"
-                )
+        policy = acting if isinstance(acting, Policy) else None
+        guards = () if isinstance(acting, Policy) else tuple(acting)
+        names = policy.modules if policy else (n for guard, _ in guards for n in guard.modules)
+        modules = submodules(self._network, names)
         self._clear()
-        if not guards:
-            return
-        batch = _Batch(tuple(guards))
-        before, after = self._network.register_forward_pre_hook, self._network.register_forward_hook
-        self._handles.append(before(_Entrance(batch), with_kwargs=True))
-        self._handles.append(after(_Exit(batch), always_call=True))
-        for name in names:
-            acting = tuple(pair for pair in guards if name in pair[0].modules)
-            hook = _Output(batch, name, acting)
-            self._handles.append(modules[name].register_forward_hook(hook))
-        self.guards = batch.guards
+        if policy:
+            self._handles.extend(policy_hooks(self._network, modules, policy))
+        elif guards:
+            self._handles.extend(_guard_hooks(self._network, modules, guards))
+        self.guards, self.policy = guards, policy
 
     def _clear(self) -> None:
         for handle in self._handles:
             handle.remove()
-        self._handles, self.guards = [], ()
+        self._handles, self.guards, self.policy = [], (), None
 
     @contextmanager
-    def instead(self, guards: Sequence[tuple[Guard, float]]) -> Iterator[None]:
-        """Let other guards act inside a ``with`` block.
+    def instead(self, acting: Sequence[tuple[Guard, float]] | Policy) -> Iterator[None]:
+        """Let something else act inside a ``with`` block.
 
         Args:
-            guards: As for `put`.
+            acting: As for `put`.
 
         Yields:
             Nothing.
         """
-        before = self.guards
+        before = self.policy or self.guards
         try:
-            self.put(guards)
+            self.put(acting)
             yield
         finally:
             self.put(before)
+
+
+def _guard_hooks(
+    network: nn.Module, modules: Mapping[str, nn.Module], guards: Guards
+) -> Iterator[Any]:
+    batch = _Batch(guards)
+    yield network.register_forward_pre_hook(_Entrance(batch), with_kwargs=True)
+    yield network.register_forward_hook(_Exit(batch), always_call=True)
+    for name, module in modules.items():
+        acting = tuple(pair for pair in guards if name in pair[0].modules)
+        yield module.register_forward_hook(_Output(batch, name, acting))
 
 
 def guards_fingerprint(guards: Guards) -> dict[str, str]:
@@ -118,25 +122,13 @@ class _Entrance:
 
     batch: _Batch
 
-    def __call__(
-        self, network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        named = "encoder_hidden_states" in kwargs
-        embeds: Tensor = kwargs["encoder_hidden_states"] if named else args[2]
-        self.batch.embeds = embeds
-        guided = _guided(args[0] if args else kwargs["sample"])
+    def __call__(self, network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        embeds = self.batch.embeds = embeds_of(args, kwargs)
+        guided = is_guided(latents_of(args, kwargs))
         for guard, strength in self.batch.guards:
             if guided or not guard.guided_only:
                 embeds = guard.text(embeds, strength)
-        if named:
-            return args, {**kwargs, "encoder_hidden_states": embeds}
-        return (*args[:2], embeds, *args[3:]), kwargs
-
-
-def _guided(latents: Tensor) -> bool:
-    """Whether a batch is one of classifier-free guidance: every latent twice, bit for bit."""
-    half, odd = divmod(len(latents), 2)
-    return not odd and bool((latents[:half] == latents[half:]).all())
+        return with_embeds(args, kwargs, embeds)
 
 
 @dataclass(eq=False)

@@ -12,6 +12,7 @@ from sepme.backends.weights import PristineWeights
 from sepme.core.backend import CROSS_ATTN_KV
 from sepme.core.fingerprint import fingerprint
 from sepme.core.guard import Guard
+from sepme.core.policy import Policy
 from sepme.errors import BackendError
 
 
@@ -90,12 +91,36 @@ class LiveUNet:
 
     @contextmanager
     def pristine(self) -> Iterator[None]:
-        """Run the original; live weights and guards come back on exit, bit for bit."""
-        before, guards = {site: w.clone() for site, w in self.live().items()}, self.guards
+        """Run the original; live weights, guards and policy come back on exit, bit for bit."""
+        before = {site: w.clone() for site, w in self.live().items()}
         try:
             self.write(self.originals())
-            self.guard(())
-            yield
+            with self._guarding.instead(()):
+                yield
         finally:
             self.write(self.originals() | before)
-            self.guard(guards)
+
+    @property
+    def policy(self) -> Policy | None:
+        """The policy in force, if there is one."""
+        return self._guarding.policy
+
+    @contextmanager
+    def policed(self, policy: Policy) -> Iterator[None]:
+        """Let every prompt of a batch have its own erased set inside a block.
+
+        The U-Net runs with the pristine weights, by reference: none is written. What was in force
+        before comes back on exit.
+
+        Args:
+            policy: One erased set for each prompt of every batch inside the block.
+
+        Yields:
+            Nothing.
+
+        Raises:
+            BaseMismatch: If a guard names a module that the model lacks.
+        """
+        self._follow_device()
+        with self._pristine.aside(), self._guarding.instead(policy):
+            yield

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +34,8 @@ class PristineWeights(Mapping[str, Tensor]):
             for name, module in unet.named_modules()
             if isinstance(module, (nn.Linear, nn.Conv2d))
         }
+        self._aside: dict[str, Any] = {}  # live weights that copies stand in for
+        self._changed: set[str] = set()
         self._text = _text_sites(unet)
         self._copies = {site: self._live(site).clone() for site in self._text}
 
@@ -98,12 +102,33 @@ class PristineWeights(Mapping[str, Tensor]):
             if site not in self._copies and not _is_same(weight, live):
                 self._copies[site] = live.clone()
             live.copy_(weight)
-            if site not in self._text and _is_same(weight, self._copies.get(site)):
-                del self._copies[site]
+            given_back = site not in self._copies or _is_same(weight, self._copies[site])
+            (self._changed.discard if given_back else self._changed.add)(site)
+            if site not in self._text and given_back:
+                self._copies.pop(site, None)
 
     def follow(self, device: torch.device) -> None:
         """Move the copies to where the U-Net is now; moving keeps every bit."""
         self._copies = {site: weight.to(device) for site, weight in self._copies.items()}
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Let the U-Net use the pristine copies themselves inside a block; no number is moved.
+
+        Yields:
+            Nothing; `live` and `write` still speak of the weights that come back on exit.
+        """
+        put_aside = sorted(self._changed - self._aside.keys())
+        try:
+            for site in put_aside:
+                layer = self._layers[site]
+                self._aside[site] = layer.weight
+                layer.weight = nn.Parameter(self._copies[site], requires_grad=False)
+            yield
+        finally:
+            for site in put_aside:
+                if site in self._aside:
+                    self._layers[site].weight = self._aside.pop(site)
 
     def _live(self, site: str) -> Tensor:
         if site not in self._layers:
@@ -111,13 +136,13 @@ class PristineWeights(Mapping[str, Tensor]):
                 f"{site!r} is no linear or convolution layer of this U-Net; "
                 f"expected names such as {next(iter(self._text))!r}."
             )
-        weight: Tensor = self._layers[site].weight.detach()
-        return weight
+        weight: Tensor = self._aside.get(site, self._layers[site].weight)
+        return weight.detach()
 
 
-def _is_same(one: Tensor, two: Tensor | None) -> bool:
+def _is_same(one: Tensor, two: Tensor) -> bool:
     """Whether both are one piece of memory."""
-    return two is not None and one.data_ptr() == two.data_ptr()
+    return one.data_ptr() == two.data_ptr()
 
 
 def _is_target(site: str, target_modules: str | Sequence[str]) -> bool:

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from pydantic import TypeAdapter, ValidationError
 
+from sepme.bench.elsewhere import prepare, torch_threads
 from sepme.bench.report import Report
 from sepme.bench.store import Store, default_folder
+from sepme.core.executor import Executor, executor_of
 from sepme.errors import SpecError, did_you_mean
 from sepme.pipeline import ErasedPipeline, load
 from sepme.registry import Registry
@@ -77,6 +79,7 @@ def run(
     model: Any = "demo",  # noqa: ANN401 (a name, a path or a live diffusers pipeline)
     cache: str | Path | None = None,
     progress: bool = True,
+    executor: Executor | str = "local",
     **options: Any,  # noqa: ANN401 (the benchmark's own, checked by it)
 ) -> Report:
     """Run a benchmark.
@@ -89,21 +92,29 @@ def run(
         model: A loaded model with nothing erased, or what :func:`sepme.load` takes.
         cache: Folder of the cache; None is the user's own.
         progress: Whether to show progress on stderr.
+        executor: Who fits and draws: ``"local"``, ``"process"``, ``"ray"``, or one of
+            `sepme.executors.EXECUTORS` with options. All give the same figures, times excepted,
+            with the same number of torch threads; ``efficiency`` times this process whoever it is.
         options: Options of the benchmark, such as ``method``.
 
     Returns:
         The report.
 
     Raises:
-        SpecError: If there is no such benchmark or option, or a value is out of range.
+        SpecError: If there is no such benchmark, option or executor, or a value is out of range.
+        BackendError: If the executor's workers cannot load the model, or are lost.
     """
     started = time.monotonic()
-    spec = specify(benchmark, **options)
+    spec, where = specify(benchmark, **options), executor_of(executor)
     pipeline = model if isinstance(model, ErasedPipeline) else load(model)
-    found = spec.run(pipeline, Store(Path(cache or default_folder())), progress=progress)
-    chosen = {option.name: getattr(spec, option.name) for option in fields(spec)}
-    took = round(time.monotonic() - started, 1)
-    about = _environment(pipeline, benchmark, chosen, took)
+    store = Store(Path(cache or default_folder()))
+    with torch_threads(where.threads):
+        if where.remote:
+            prepare(spec.cells(), pipeline, store, where, progress=progress)
+        found = spec.run(pipeline, store, progress=progress)
+        chosen = {option.name: getattr(spec, option.name) for option in fields(spec)}
+        took = round(time.monotonic() - started, 1)
+        about = _environment(pipeline, benchmark, chosen, took)
     return Report(found.rows, about, found.pictures)
 
 

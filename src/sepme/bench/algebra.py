@@ -10,7 +10,8 @@ from typing import ClassVar
 import torch
 
 from sepme.bench.benchmark import Benchmark, Columns, Findings, in_batches, taught
-from sepme.bench.fits import erased, fitted
+from sepme.bench.cells import Fit
+from sepme.bench.fits import erased
 from sepme.bench.gallery import Gallery, Shot
 from sepme.bench.store import Store
 from sepme.bench.subsets import name_of, order_error, probe, subsets
@@ -88,7 +89,7 @@ class Algebra(Benchmark):
         cast = taught(self.concepts)
         gallery = Gallery(model, store, steps=self.steps, progress=progress)
         try:
-            shifts = {c.name: self._fit(model, c, cast, store) for c in cast}
+            shifts = {fit.concepts[0].name: fit.shifts(model, store)[0] for fit in self.cells()}
             room = _Room(self, model, gallery, cast, shifts)
             return Findings(
                 (
@@ -103,14 +104,11 @@ class Algebra(Benchmark):
         finally:
             gallery.close()
 
-    def _fit(
-        self, model: ErasedPipeline, concept: Concept, cast: Sequence[Concept], store: Store
-    ) -> ConceptShift:
-        others = [c for c in cast if c is not concept]
-        (shift,) = fitted(
-            model, self.new_method(), (concept,), store=store, seed=self.seed, retain=others
-        )
-        return shift
+    def cells(self) -> tuple[Fit, ...]:
+        """The fit of each concept alone."""
+        method, cast = self.new_method(), taught(self.concepts)
+        others = {concept: tuple(c for c in cast if c is not concept) for concept in cast}
+        return tuple(Fit(method, (c,), alone, self.seed) for c, alone in others.items())
 
     def path(self) -> Iterator[frozenset[str]]:
         """What is erased after each step of the random sequence."""

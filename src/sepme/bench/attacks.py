@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from sepme.attacks import ATTACKS
 from sepme.bench.benchmark import Benchmark, Columns, Findings, taught
+from sepme.bench.cells import Part
 from sepme.bench.gold import never_taught
 from sepme.bench.stage import Stage, staged
 from sepme.bench.timeline import State, Step
@@ -101,6 +102,14 @@ class Attacks(Benchmark):
                 erased = trials.contender(stage.model)
             rows += self._rows(model, trials, {"erased": erased, "original": original}, progress)
         return Findings(tuple(rows))
+
+    def cells(self) -> tuple[Part, ...]:
+        """One a concept and attack."""
+        return tuple(
+            Part(replace(self, concepts=(name,), attacks=(attack,)))
+            for name in self.concepts
+            for attack in self.chosen
+        )
 
     def against(self, model: ErasedPipeline, store: Store, *, progress: bool = True) -> list[Row]:
         """Attack a model as it is, whatever its ledger has erased and by which method.

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from sepme import demo
+from sepme.bench.cells import Cell
 from sepme.bench.store import Store
 from sepme.core.concept import Concept
 from sepme.core.method import Method
@@ -84,6 +85,10 @@ class Benchmark(ABC):
         Returns:
             The rows, and what people may want to look at.
         """
+
+    def cells(self) -> tuple[Cell, ...]:
+        """Parts that can be made on their own, whose results the run then finds in the store."""
+        return ()
 
     def new_method(self) -> Method:
         """The method, with what is not chosen to come from the model's preset.

@@ -86,7 +86,7 @@ def fitted(
     Returns:
         What `Method.fit_many` gives.
     """
-    found = store.shifts(_key(model, method, concepts, seed, retain))
+    found = store.shifts(key_of(model, method, concepts, seed, retain))
     if found is None:
         found, _ = _fit(model, method, concepts, store, seed, retain)
     return found
@@ -114,7 +114,7 @@ def costed(
     Returns:
         The shifts, and their cost when they were first fitted.
     """
-    key = _key(model, method, concepts, seed, retain)
+    key = key_of(model, method, concepts, seed, retain)
     found, told = store.shifts(key), store.figures(_cost_key(key))
     if found is None or told is None:
         return _fit(model, method, concepts, store, seed, retain)
@@ -133,19 +133,28 @@ def _fit(
     shifts = method.fit_many(model, concepts, retain=retain, seed=seed)
     seconds, after = time.perf_counter() - start, peak_memory_mb()
     cost = Cost(seconds, after, raised=after != before)
-    key = _key(model, method, concepts, seed, retain)
+    key = key_of(model, method, concepts, seed, retain)
     store.keep_figures(_cost_key(key), asdict(cost))
     store.keep_shifts(key, shifts)
     return shifts, cost
 
 
-def _key(
+def key_of(
     model: ErasedPipeline,
     method: Method,
     concepts: Sequence[Concept],
     seed: int,
     retain: Sequence[Concept],
 ) -> Key:
+    """All that a fit depends on.
+
+    Args:
+        model: As `fitted`.
+        method: As `fitted`.
+        concepts: As `fitted`.
+        seed: As `fitted`.
+        retain: As `fitted`.
+    """
     resolved = method.resolve(model.presets.get(method.name))
     return {
         "provenance": resolved.provenance(model, seed=seed).to_dict(),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
 from sepme import demo
 from sepme.bench.benchmark import Benchmark, Columns, Findings, in_batches, taught
+from sepme.bench.cells import Part
 from sepme.bench.fits import erased, fitted
 from sepme.bench.gallery import Gallery, Shot, card
 from sepme.bench.gold import never_taught
@@ -118,6 +119,10 @@ class Ladder(Benchmark):
             rows += self._rows(concept, looks, others)
             pictures |= _pictures(concept, looks)
         return Findings(tuple(rows), pictures)
+
+    def cells(self) -> tuple[Part, ...]:
+        """One a concept."""
+        return tuple(Part(replace(self, concepts=(name,))) for name in self.concepts)
 
     def _climb(
         self, concept: Concept, model: ErasedPipeline, store: Store, progress: bool

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from sepme.bench.benchmark import Benchmark, Findings, built, registered, taught
+from sepme.bench.cells import Part
 from sepme.bench.comparison import Compared, headline
 from sepme.bench.gallery import Gallery, Shot, card
 from sepme.bench.store import Store
@@ -115,6 +116,22 @@ class Methods(Benchmark):
                     rows += self._rows(name, outcomes)
                     _show(shots, name, outcomes)
         return Findings(tuple(rows), _pictures(shots))
+
+    def cells(self) -> tuple[Part, ...]:
+        """One a method and task."""
+        return tuple(
+            Part(
+                replace(
+                    self,
+                    methods=(name,),
+                    concepts=tuple(concept.name for concept in task.concepts),
+                    tasks=("joint" if len(task.concepts) > 1 else "one",),
+                )
+            )
+            for name in self.compared
+            for tasks in self._domains()
+            for task in tasks
+        )
 
     def _do(self, task: Task, name: str, crew: Crew) -> Outcome:
         method = built(name, self.hyperparameters)

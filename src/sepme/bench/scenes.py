@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import ClassVar, Literal
 
 from sepme import demo
 from sepme.bench.benchmark import Benchmark, Findings
+from sepme.bench.cells import Part
 from sepme.bench.gallery import Gallery
 from sepme.bench.sights import ACCURACY, Figures, Group, Sight, pictures
 from sepme.bench.stage import Stage, leak, staged
@@ -83,6 +84,10 @@ class Scenes(Benchmark):
         finally:
             gallery.close()
         return Findings(tuple(self._rows(sights)), pictures(sights))
+
+    def cells(self) -> tuple[Part, ...]:
+        """One a scene."""
+        return tuple(Part(replace(self, scenes=(scene,))) for scene in self.scenes)
 
     def _play(
         self, scene: int, model: ErasedPipeline, gallery: Gallery, store: Store

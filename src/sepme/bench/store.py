@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 Pixels = npt.NDArray[np.uint8]
 Key = Mapping[str, Any]
+Entries = Mapping[str, bytes]
+"""Files of a store by their names inside its folder."""
 
 
 def default_folder() -> Path:
@@ -42,10 +44,14 @@ class Store:
 
     Args:
         folder: Where to keep things; made if it does not exist.
+
+    Attributes:
+        folder: The same.
     """
 
     def __init__(self, folder: Path) -> None:
         """Make the folders."""
+        self.folder = folder
         self._images, self._shifts = folder / "images", folder / "shifts"
         self._figures = folder / "figures"
         for part in (self._images, self._shifts, self._figures):
@@ -161,6 +167,24 @@ class Store:
         """
         content = json.dumps({"sha256": sha256_of(figures), "figures": figures})
         write_atomic(self._figures / f"{sha256_of(key)}.json", content.encode())
+
+    def entries(self) -> Entries:
+        """Everything that is kept, to be added to another store: what an index names before it."""
+        files = [path for path in self.folder.rglob("*") if path.is_file()]
+        files.sort(key=lambda path: (path.suffix == ".json", path))
+        return {path.relative_to(self.folder).as_posix(): path.read_bytes() for path in files}
+
+    def add(self, entries: Entries) -> None:
+        """Keep what another store has kept.
+
+        Args:
+            entries: What its `entries` gave.
+
+        Raises:
+            OSError: If the disk is full.
+        """
+        for name, content in entries.items():
+            write_atomic(self.folder / name, content)
 
 
 def _digest(pixels: Pixels) -> str:

@@ -62,6 +62,9 @@ Cache = Annotated[
     Path | None,
     typer.Option("--cache", metavar="DIR", help="Images and fits.", show_default="the user's"),
 ]
+Executor = Annotated[
+    str, typer.Option("--executor", metavar="NAME", help="Who fits and draws: local, process, ray.")
+]
 Out = Annotated[
     Path | None, typer.Option("--out", metavar="FILE", help="Also write the rows, .json or .csv.")
 ]
@@ -84,6 +87,7 @@ def bench(  # noqa: PLR0913, PLR0917 (one per flag)
     options: Set = None,
     config: Config = None,
     cache: Cache = None,
+    executor: Executor = "local",
     out: Out = None,
     report: ReportFile = None,
 ) -> None:
@@ -104,11 +108,11 @@ def bench(  # noqa: PLR0913, PLR0917 (one per flag)
     chosen = {**_configured(config), **given, **dict(map(_set, options or ()))}
     from sepme.bench import run as run_benchmark
     from sepme.bench import specify
+    from sepme.core.executor import executor_of
 
     specify(benchmark, **chosen)
-    found = run_benchmark(
-        benchmark, model=run.load(DEMO), cache=cache, progress=not run.quiet, **chosen
-    )
+    how: dict[str, Any] = {"executor": executor_of(executor), "progress": not run.quiet}
+    found = run_benchmark(benchmark, model=run.load(DEMO), cache=cache, **how, **chosen)
     if out is not None:
         found.write(out)
     if report is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -42,16 +42,9 @@ def compose(
         >>> compose(base, [])["to_v"] is base["to_v"]
         True
     """
-    live = _in_order(shifts)
+    live = in_order(shifts)
     for shift, strength in live:
-        if not math.isfinite(strength):
-            raise LedgerError(f"strength of {shift.name!r} must be finite, got {strength}.")
-        for site in shift.payload.sites:
-            if site not in base:
-                raise BaseMismatch(
-                    f"shift {shift.name!r} changes {site!r}, which this model does not have. "
-                    f"It was fitted on base {shift.provenance.base}. {did_you_mean(site, base)}"
-                )
+        check_sites(shift, strength, base)
     return {site: _composed(site, weight, live) for site, weight in base.items()}
 
 
@@ -72,13 +65,63 @@ def guards_of(shifts: Iterable[tuple[ConceptShift, float]]) -> tuple[tuple[Guard
     """
     return tuple(
         (shift.payload, strength)
-        for shift, strength in _in_order(shifts)
+        for shift, strength in in_order(shifts)
         if isinstance(shift.payload, Guard)
     )
 
 
-def _in_order(shifts: Iterable[tuple[ConceptShift, float]]) -> list[tuple[ConceptShift, float]]:
+def in_order(shifts: Iterable[tuple[ConceptShift, float]]) -> list[tuple[ConceptShift, float]]:
+    """Shifts in the order in which they are added up: by name, digest and strength.
+
+    Args:
+        shifts: Pairs of a shift and its strength.
+
+    Returns:
+        The same pairs.
+    """
     return sorted(shifts, key=lambda pair: (pair[0].name, pair[0].digest, pair[1]))
+
+
+def check_sites(shift: ConceptShift, strength: float, base: Mapping[str, Tensor]) -> None:
+    """Refuse a shift of weights that a model does not have.
+
+    Args:
+        shift: The shift.
+        strength: Its strength.
+        base: Site to pristine weight.
+
+    Raises:
+        BaseMismatch: If a site is missing.
+        LedgerError: If the strength is not finite.
+    """
+    if not math.isfinite(strength):
+        raise LedgerError(f"strength of {shift.name!r} must be finite, got {strength}.")
+    for site in shift.payload.sites:
+        if site not in base:
+            raise BaseMismatch(
+                f"shift {shift.name!r} changes {site!r}, which this model does not have. "
+                f"It was fitted on base {shift.provenance.base}. {did_you_mean(site, base)}"
+            )
+
+
+def check_shape(shift: ConceptShift, site: str, shape: Sequence[int], weight: Tensor) -> None:
+    """Refuse a change of a weight that has another shape.
+
+    Args:
+        shift: The shift.
+        site: Which of its changes it is.
+        shape: Shape of the change.
+        weight: The pristine weight.
+
+    Raises:
+        BaseMismatch: If the shapes differ.
+    """
+    if tuple(shape) != tuple(weight.shape):
+        raise BaseMismatch(
+            f"shift {shift.name!r} changes {site!r} by a {tuple(shape)} matrix, but this "
+            f"model's weight is {tuple(weight.shape)}. "
+            f"Load the base it was fitted on: {shift.provenance.base}."
+        )
 
 
 def sites_of(
@@ -107,11 +150,6 @@ def _composed(site: str, weight: Tensor, live: list[tuple[ConceptShift, float]])
     total = weight.detach().to("cpu", torch.float64, copy=True)
     for shift, strength in terms:
         delta = shift.payload.delta(site, weight)
-        if delta.shape != weight.shape:
-            raise BaseMismatch(
-                f"shift {shift.name!r} changes {site!r} by a {tuple(delta.shape)} matrix, but this "
-                f"model's weight is {tuple(weight.shape)}. "
-                f"Load the base it was fitted on: {shift.provenance.base}."
-            )
+        check_shape(shift, site, delta.shape, weight)
         total.add_(delta, alpha=strength)
     return total.to(weight.device, weight.dtype)

@@ -6,10 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, field, fields, is_dataclass, replace
 from importlib.metadata import version
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, final
 
 from sepme.core.backend import Backend
 from sepme.core.concept import Concept
+from sepme.core.executor import Executor, executor_of
 from sepme.core.limits import Limits
 from sepme.core.listing import apart
 from sepme.core.record import Scalar
@@ -143,6 +144,7 @@ class Method(ABC):
             MethodError: If the concept cannot be erased this way.
         """
 
+    @final
     def fit_many(
         self,
         model: Backend,
@@ -150,11 +152,47 @@ class Method(ABC):
         *,
         retain: Sequence[Concept] = (),
         seed: int = 0,
+        executor: Executor | str = "local",
     ) -> tuple[ConceptShift, ...]:
         """Fit several concepts one at a time, each with the others among the retained.
 
-        Methods that solve for all concepts at once override this and return one shift that names
-        them all.
+        Some methods fit all concepts as one instead. The executor changes no result but through
+        its number of torch threads.
+
+        Args:
+            model: The model; executors other than the local one load it from where it came from.
+            concepts: What to erase.
+            retain: What to leave alone, besides ``model.known``.
+            seed: Seed of everything random.
+            executor: Who computes it: ``"local"``, ``"process"``, ``"ray"``, or one of
+                `sepme.executors.EXECUTORS` with options.
+
+        Returns:
+            One shift per concept, in the order given; or one of all, if they are fitted as one.
+
+        Raises:
+            MethodError: If a concept comes twice, or cannot be erased this way.
+            BackendError: If the executor's workers cannot load the model, or are lost.
+        """
+        where = executor_of(executor)
+        return where.fit_many(self, model, concepts, retain=retain, seed=seed)
+
+    @classmethod
+    def fits_as_one(cls) -> bool:
+        """Whether several concepts are one fit, which no executor can split."""
+        return cls.fit_here is not Method.fit_here
+
+    def fit_here(
+        self,
+        model: Backend,
+        concepts: Sequence[Concept],
+        *,
+        retain: Sequence[Concept] = (),
+        seed: int = 0,
+    ) -> tuple[ConceptShift, ...]:
+        """Fit several concepts in this process, one at a time.
+
+        Methods that fit all concepts as one override this; most return one shift that names all.
 
         Args:
             model: The model.

@@ -204,7 +204,7 @@ class Unconstrained(Trained):
     together: ClassVar[bool] = True
     in_turns: ClassVar[bool] = True
 
-    def fit_many(
+    def fit_here(
         self,
         model: Backend,
         concepts: Sequence[Concept],

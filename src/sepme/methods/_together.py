@@ -56,7 +56,7 @@ class Together(Method):
         """
         return self._shift(model, (concept,), listed(model, concept, retain), seed)
 
-    def fit_many(
+    def fit_here(
         self,
         model: Backend,
         concepts: Sequence[Concept],

@@ -106,7 +106,7 @@ class ConceptPrune(Method):
         """
         return self._union(model, (concept,), listed(model, concept, retain), seed)
 
-    def fit_many(
+    def fit_here(
         self,
         model: Backend,
         concepts: Sequence[Concept],

@@ -104,9 +104,9 @@ class MACE(Method):
             NotSeparable: If the concept is to be left alone too.
             Diverged: If the loss is no longer finite.
         """
-        return self.fit_many(model, (concept,), retain=retain, seed=seed, on_step=on_step)[0]
+        return self.fit_here(model, (concept,), retain=retain, seed=seed, on_step=on_step)[0]
 
-    def fit_many(
+    def fit_here(
         self,
         model: Backend,
         concepts: Sequence[Concept],

@@ -44,7 +44,7 @@ class SepMEJoint(Separable):
     restorable: ClassVar[str] = "any one concept, exactly on the prompts the others list"
     cost: ClassVar[str] = "tens of steps, one U-Net forward and backward a concept each"
 
-    def fit_many(
+    def fit_here(
         self,
         model: Backend,
         concepts: Sequence[Concept],

@@ -104,7 +104,7 @@ class SPM(Trained):
     max_steps: int = from_paper(3000, above=0)
     target_modules: str = from_paper(r".*\.transformer_blocks\..*")
 
-    def fit_many(
+    def fit_here(
         self,
         model: Backend,
         concepts: Sequence[Concept],

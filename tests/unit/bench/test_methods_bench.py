@@ -34,8 +34,8 @@ class Whole(Nudge):
 
     name = "whole"
 
-    def fit_many(self, model, concepts, *, retain=(), seed=0):
-        shifts = super().fit_many(model, concepts, retain=retain, seed=seed)
+    def fit_here(self, model, concepts, *, retain=(), seed=0):
+        shifts = super().fit_here(model, concepts, retain=retain, seed=seed)
         return shifts if len(shifts) == 1 else shifts[:1]
 
 

@@ -24,6 +24,25 @@ def test_images_come_back(tmp_path: Path) -> None:
     assert np.array_equal(Store(tmp_path).images(KEY), PIXELS)
 
 
+def test_entries_go_to_another_store(tmp_path: Path) -> None:
+    one, two, shift = Store(tmp_path / "one"), Store(tmp_path / "two"), make_shift("cat")
+    one.keep_shifts(KEY, [shift])
+    one.keep_images(KEY, PIXELS)
+    one.keep_figures(KEY, {"seconds": 1.5})
+    entries = one.entries()
+    *tensors, figures, index = entries
+    assert {name.split("/")[0] for name in tensors} == {"shifts", "images"}
+    assert (figures.split("/")[0], index.split("/")[0]) == ("figures", "shifts")
+    two.add({name: entries[name] for name in tensors})
+    assert np.array_equal(two.images(KEY), PIXELS)
+    assert two.shifts(KEY) is two.figures(KEY) is None
+    two.add({index: entries[index]})
+    assert two.shifts(KEY) == (shift,)
+    two.add(entries)
+    assert two.entries().keys() == entries.keys()
+    assert two.figures(KEY) == {"seconds": 1.5}
+
+
 def test_another_key_is_another_image(tmp_path: Path) -> None:
     """Inverse check: every part of a key counts."""
     Store(tmp_path).keep_images(KEY, PIXELS)

@@ -8,6 +8,7 @@ import pytest
 
 from sepme import bench
 from sepme.cli._app import Run
+from sepme.executors.process import Process
 from tests.pages import ENVIRONMENT, method_rows, scene_rows
 from tests.unit.cli.conftest import Cli
 
@@ -22,8 +23,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
     """Benchmarks run nothing; what they were asked is told."""
     calls: list[tuple[str, dict[str, Any]]] = []
 
-    def run(name: str, *, model, cache, progress, **options) -> bench.Report:
-        calls.append((name, options))
+    def run(name: str, *, model, cache, progress, executor, **options) -> bench.Report:
+        calls.append((name, options | ({"executor": executor} if executor.remote else {})))
         more = {"task": "one", "domain": "objects"} if name == "methods" else {}
         rows = (ROW | {"benchmark": name} | more, ROW | {"metric": "not in the headline"} | more)
         return bench.Report(rows, {"benchmark": name})
@@ -46,6 +47,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
         ("efficiency --method uce --set method=esd", {"method": "esd"}),
         ("scenes --domain objects --set scenes=[1,2]", {"domain": "objects", "scenes": [1, 2]}),
         ("attacks --full --set budget=5", {"full": True, "budget": 5}),
+        ("ladder --executor process", {"executor": Process()}),
         ("methods", {}),
         (
             "methods --method sepme --method uce --concept cat --least 8",
@@ -70,6 +72,7 @@ def test_flags_are_options(cli: Cli, asked, words: str, options: dict[str, Any])
         ("scenes --set scenes=[7]", "scenes"),
         ("scenes --config nowhere.yaml", "cannot be read as YAML"),
         ("scenes --concept cat", "scenes has no option 'concepts'"),
+        ("ladder --executor processes", "Did you mean 'process'"),
         ("ladders", "Did you mean 'ladder'"),
         ("ladder --method uce --method esd", "ladder measures one method, got uce, esd"),
         ("methods --set method=uce", "name methods"),

@@ -40,13 +40,13 @@ def test_fit_many_refuses_contradictions_before_any_fit() -> None:
     method = Mock(spec=Remembering)
     model = Mock(known=())
     with pytest.raises(MethodError, match="'cat' is to be erased twice"):
-        Remembering.fit_many(method, model, [cat, dog, Concept("cat", ("kitten",))])
+        Remembering.fit_here(method, model, [cat, dog, Concept("cat", ("kitten",))])
     with pytest.raises(NotSeparable, match="'dog' cannot be erased and left alone"):
-        Remembering.fit_many(method, model, [cat, dog], retain=[dog])
+        Remembering.fit_here(method, model, [cat, dog], retain=[dog])
     with pytest.raises(NotSeparable, match="same prompt 'a cat'"):
-        Remembering.fit_many(method, model, [dog, cat, Concept("feline", ("a cat",))])
+        Remembering.fit_here(method, model, [dog, cat, Concept("feline", ("a cat",))])
     method.fit.assert_not_called()
-    assert len(Remembering.fit_many(method, model, [cat, dog])) == 2
+    assert len(Remembering.fit_here(method, model, [cat, dog])) == 2
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ SMALL = {"images": 2, "pool": 4, "max_steps": 15, "learning_rate": 3e-3}
 
 def losses_of(model, method: ESD, concepts=(TARGET,), **options) -> list[float]:
     losses: list[float] = []
-    method.fit_many(model, concepts, on_step=lambda step: losses.append(step.loss), **options)
+    method.fit_here(model, concepts, on_step=lambda step: losses.append(step.loss), **options)
     return losses
 
 

@@ -96,7 +96,7 @@ def by_hand(model, method: SepMEJoint, seed: int) -> list[float]:
 def test_fit_many_is_the_joint_objective(tiny_model) -> None:
     method = SepMEJoint(**SMALL, penalty=1e-3).resolve()
     ours: list[float] = []
-    method.fit_many(tiny_model, THREE, seed=3, on_step=lambda step: ours.append(step.loss))
+    method.fit_here(tiny_model, THREE, seed=3, on_step=lambda step: ours.append(step.loss))
     theirs = by_hand(tiny_model, method, seed=3)
     assert torch.allclose(torch.tensor(ours), torch.tensor(theirs), rtol=2e-2, atol=theirs[0] / 50)
     assert min(ours) < 0.7 * ours[0]  # inverse check: it does learn
@@ -124,7 +124,7 @@ def test_a_concept_is_frozen_at_its_own_stop(tiny_model) -> None:
     first = min(reached, key=reached.get)
     seen = []
     method = SepMEJoint(**still | {"threshold": reached[first]})
-    shifts = method.fit_many(tiny_model, THREE, on_step=seen.append)
+    shifts = method.fit_here(tiny_model, THREE, on_step=seen.append)
     facts = {shift.name: shift.provenance.fit for shift in shifts}
     assert {name: fact["steps"] for name, fact in facts.items()} == {
         name: 11 if name == first else 12 for name in reached
