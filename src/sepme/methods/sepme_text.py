@@ -58,15 +58,16 @@ class SepMEText(Method):
     paper: ClassVar[str] = "https://arxiv.org/abs/2402.05947"
     kind: ClassVar[Literal["trained", "closed-form", "guard"]] = "closed-form"
     separable: ClassVar[bool] = True
+    together: ClassVar[bool] = True
     restorable: ClassVar[str] = "any one concept; exactly on listed prompts while there is room"
     cost: ClassVar[str] = "one linear system as wide as the text embedding, no image"
 
-    lamb: float = from_paper(0.5, above=0)
+    lamb: float = from_paper(2.0, above=0)
     weight: float = from_paper(10.0, above=0)
     sentences: int = from_paper(8, least=0)
     pool: int = from_paper(8, least=0)
     rank: int = from_paper(4, least=0)
-    least: float = from_paper(0.3, above=0)
+    least: float = from_paper(0.05, above=0)
     rtol: float = from_paper(1e-6, above=0, most=1)
     target_modules: str = from_paper(CROSS_ATTN_KV)
 
@@ -89,9 +90,9 @@ class SepMEText(Method):
             NotSeparable: If the concept is to be left alone too.
             MethodError: If its prompts have the embedding of its anchor.
         """
-        return self.fit_many(model, (concept,), retain=retain, seed=seed)[0]
+        return self.fit_here(model, (concept,), retain=retain, seed=seed)[0]
 
-    def fit_many(
+    def fit_here(
         self,
         model: Backend,
         concepts: Sequence[Concept],
