@@ -18,6 +18,7 @@ from sepme.methods.semantic_surgery import SemanticSurgery
 from sepme.methods.sepme import SepME
 from sepme.methods.sepme_free import SepMEFree
 from sepme.methods.sepme_joint import SepMEJoint
+from sepme.methods.sepme_text import SepMEText
 from sepme.methods.speed import SPEED
 from sepme.methods.spm import SPM
 from sepme.methods.uce import UCE
@@ -44,6 +45,7 @@ CASES: Mapping[str, Method] = {
     "sepme": SepME(images=2, pool=4, max_steps=12, scale=0.02, threshold=-1.0),
     "sepme-free": SepMEFree(images=2, pool=4, max_steps=12, learning_rate=1e-3, threshold=-1.0),
     "sepme-joint": SepMEJoint(images=2, pool=4, max_steps=12, scale=0.02, threshold=-1.0),
+    "sepme-text": SepMEText(),
     "speed": SPEED(),
     "spm": SPM(images=2, pool=4, max_steps=12, learning_rate=1e-2, anchors=2),
     "uce": UCE(),

@@ -22,6 +22,7 @@ METHODS: Registry[type[Method]] = Registry(
         "sepme": "sepme.methods.sepme:SepME",
         "sepme-free": "sepme.methods.sepme_free:SepMEFree",
         "sepme-joint": "sepme.methods.sepme_joint:SepMEJoint",
+        "sepme-text": "sepme.methods.sepme_text:SepMEText",
         "speed": "sepme.methods.speed:SPEED",
         "spm": "sepme.methods.spm:SPM",
         "uce": "sepme.methods.uce:UCE",

@@ -1,0 +1,176 @@
+"""SepME in text space: separable maps of concepts to their anchors, in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from sepme.core.backend import CROSS_ATTN_KV, Backend
+from sepme.core.concept import BLANK, Concept
+from sepme.core.listing import apart, listed
+from sepme.core.method import Method, from_paper
+from sepme.core.record import Scalar
+from sepme.core.shift import ConceptShift
+from sepme.core.text_shift import TextShift
+from sepme.linalg.leave_one_out import leave_one_out
+from sepme.linalg.null_space import NullSpace, separability
+from sepme.linalg.text_system import Moments, TextSystem, pooled
+from sepme.methods._families import family_pairs, family_rows
+from sepme.methods._rows import all_rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class SepMEText(Method):
+    """Send a concept's rows to its anchor's by the smallest map that leaves all others alone.
+
+    One map ``M`` of text space serves every site, ``dW = W0 M``, and comes out of one linear
+    system without a single step of the U-Net. The concept is given by its own prompts and by
+    everyday sentences that say it, pooled into a few rows by energy, and so is everything it must
+    leave alone. Where the listed prompts of the others leave enough room, the map lives in their
+    null space and leaves them alone exactly (SRS-ME, eq. 22-25, in text space); where they do not,
+    they are left alone in the mean square. Maps of several concepts add up to the solution for all
+    of them.
+
+    Args:
+        lamb: Weight of a small map (squared row norms).
+        weight: How often the rows of a concept to erase count, those of the rest counting once.
+        sentences: Everyday sentences for each concept besides its own prompts.
+        pooled: Rows that stand for a concept at most; 0 for all.
+        rank: Rank of a map at most; 0 for any.
+        least: Separability from which on the null space is used, 0 to 1; above 1 never.
+        rtol: Singular values of listed rows below this share of the largest count as zero.
+        target_modules: Sites to change, a regular expression for the module path.
+
+    Raises:
+        SpecError: If a value is out of range.
+
+    Example:
+        >>> chosen = SepMEText(rank=2).resolve()
+        >>> chosen.rank, chosen.pooled, chosen.sentences
+        (2, 8, 8)
+    """
+
+    name: ClassVar[str] = "sepme-text"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2402.05947"
+    kind: ClassVar[Literal["trained", "closed-form", "guard"]] = "closed-form"
+    separable: ClassVar[bool] = True
+    together: ClassVar[bool] = True
+    approximates: ClassVar[bool] = True
+    restorable: ClassVar[str] = "any one concept; exactly on listed prompts while there is room"
+    cost: ClassVar[str] = "one linear system as wide as the text embedding, no image"
+
+    lamb: float = from_paper(2.0, above=0)
+    weight: float = from_paper(10.0, above=0)
+    sentences: int = from_paper(8, least=0)
+    pooled: int = from_paper(8, least=0)
+    rank: int = from_paper(4, least=0)
+    least: float = from_paper(0.05, above=0)
+    rtol: float = from_paper(1e-6, above=0, most=1)
+    target_modules: str = from_paper(CROSS_ATTN_KV)
+
+    def fit(
+        self, model: Backend, concept: Concept, *, retain: Sequence[Concept] = (), seed: int = 0
+    ) -> ConceptShift:
+        """Solve for the map of one concept.
+
+        Args:
+            model: The model.
+            concept: What to erase, and the anchor its rows are sent to.
+            retain: What to leave alone, besides ``model.known``.
+            seed: Not used: nothing is random.
+
+        Returns:
+            The shift; ``provenance.fit`` tells its rank, the separability of the concept, and
+            whether the others are left alone exactly.
+
+        Raises:
+            NotSeparable: If the concept is to be left alone too.
+            MethodError: If its prompts have the embedding of its anchor.
+        """
+        return self.fit_here(model, (concept,), retain=retain, seed=seed)[0]
+
+    def fit_here(
+        self,
+        model: Backend,
+        concepts: Sequence[Concept],
+        *,
+        retain: Sequence[Concept] = (),
+        seed: int = 0,
+    ) -> tuple[ConceptShift, ...]:
+        """Solve for the maps of several concepts, each of which leaves the others alone.
+
+        Args:
+            model: The model.
+            concepts: What to erase.
+            retain: What to leave alone, besides ``model.known``.
+            seed: Not used: nothing is random.
+
+        Returns:
+            One shift per concept, in the order given.
+
+        Raises:
+            NotSeparable: If a concept is to be left alone too.
+            MethodError: If a concept comes twice, or has the embedding of its anchor.
+        """
+        retained = zip(concepts, apart(model, concepts, retain), strict=True)
+        others = {concept: listed(model, concept, alone) for concept, alone in retained}
+        chosen = self.resolve(model.presets.get(self.name))
+        return chosen._solve(model, others, seed) if others else ()
+
+    def _solve(
+        self, model: Backend, others: Mapping[Concept, tuple[Concept, ...]], seed: int
+    ) -> tuple[ConceptShift, ...]:
+        everything = dict.fromkeys(other for alone in others.values() for other in alone)
+        still = tuple(concept for concept in everything if concept not in others)
+        moved = {concept: self._moved(model, concept) for concept in others}
+        known = (*moved.values(), *(self._still(model, concept) for concept in still))
+        soft = TextSystem.of(known, lamb=self.lamb)
+        sites = tuple(model.sites(self.target_modules))
+        found = []
+        for concept, (space, facts) in self._rooms(model, tuple(others), still).items():
+            hard = space and TextSystem.of(known, lamb=self.lamb, basis=space.basis)
+            change = (hard or soft).map(moved[concept], rank=self.rank)
+            told = {**facts, "rank": len(change.right), "rows": len(moved[concept].rows)}
+            found.append(
+                ConceptShift(
+                    concepts=(concept,),
+                    payload=TextShift(change.left.float(), change.right.float(), sites),
+                    decoupled_from=tuple(o.name for o in others[concept]) if space else (),
+                    separable=self.separable,
+                    provenance=self.provenance(model, seed=seed, fit=told),
+                )
+            )
+        return tuple(found)
+
+    def _moved(self, model: Backend, concept: Concept) -> Moments:
+        """What is to move, and where, counted ``weight`` times."""
+        family = family_pairs(model, concept, self.sentences)
+        gap = family.anchors - family.targets
+        return pooled(family.targets, gap, most=self.pooled).weighted(self.weight)
+
+    def _still(self, model: Backend, concept: Concept) -> Moments:
+        """What is to stay where it is."""
+        rows = family_rows(model, concept, self.sentences)
+        return pooled(rows, torch.zeros_like(rows), most=self.pooled)
+
+    def _rooms(
+        self, model: Backend, concepts: Sequence[Concept], still: Sequence[Concept]
+    ) -> dict[Concept, tuple[NullSpace | None, dict[str, Scalar]]]:
+        """For each concept the directions no listed prompt uses, if these tell it apart."""
+        own = [all_rows(model, (concept,)) for concept in concepts]
+        blank = model.encode(BLANK.prompts)
+        spaces = leave_one_out(all_rows(model, still), own, rtol=self.rtol)
+        rooms: dict[Concept, tuple[NullSpace | None, dict[str, Scalar]]] = {}
+        for concept, rows, space in zip(concepts, own, spaces, strict=True):
+            share = _separability(rows, blank, space) if space else 0.0
+            exact = share >= self.least
+            rooms[concept] = (space if exact else None), {"exact": exact, "separability": share}
+        return rooms
+
+
+def _separability(rows: Tensor, blank: Tensor, space: NullSpace) -> float:
+    return separability(rows.reshape(-1, *blank.shape[-2:]), blank, space)
