@@ -218,9 +218,8 @@ def _text_maps(live: Live, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
         for site in key[0]:
             cast(TextShift, alike[key][0][0].payload).check_width(site, base[site])
             parts.setdefault(site, []).append(key)
-    sums = {
-        keys: sum(summed_map(alike[key]) for key in keys) for keys in map(tuple, parts.values())
-    }
+    distinct = {tuple(keys) for keys in parts.values()}
+    sums = {keys: sum(summed_map(alike[key]) for key in keys) for keys in distinct}
     return {site: cast(Tensor, sums[tuple(keys)]) for site, keys in parts.items()}
 
 
