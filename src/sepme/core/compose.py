@@ -34,8 +34,8 @@ def compose(
     (SRS-ME, weight decoupling, eq. 17-26).
 
     Maps of text space are first summed to one, ``M = sum_k s_k M_k``, by one product whatever their
-    number, and every site then changes by ``W0 M``; that product, a weight of any size by a square
-    matrix, has the precision of the weight, float32 at least. See `summed_map` and `folded`.
+    number, and every site then changes by ``W0 M``, in the precision of the weight, float32 at
+    least. See `summed_map` and `folded`.
 
     Args:
         base: Site to pristine weight, ``(d_out, d_in)``, any floating dtype and device; not
@@ -173,6 +173,11 @@ def summed_map(maps: Iterable[tuple[ConceptShift, float]]) -> Tensor:
         ``M``, ``(d_text, d_text)``, float64, on the CPU; shared, so not to be modified.
     """
     return _summed(tuple(in_order(maps)))
+
+
+def forget_maps() -> None:
+    """Keep no summed map, so that the next one is worked out anew."""
+    _summed.cache_clear()
 
 
 def folded(weight: Tensor, text_map: Tensor) -> Tensor:

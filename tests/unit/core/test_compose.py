@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sepme.core import compose as composing
-from sepme.core.compose import compose, folded, summed_map
+from sepme.core.compose import compose, folded, forget_maps, summed_map
 from sepme.core.text_shift import TextShift
 from sepme.errors import BaseMismatch, LedgerError
 from tests.shifts import SITES, make_base, make_dense_shift, make_shift, make_text_shift
@@ -99,7 +99,7 @@ def test_many_text_maps_are_folded_to_the_precision_of_the_weight(
 def test_many_text_maps_give_the_same_bits_in_any_order() -> None:
     base, other = make_base(), (make_shift("z"), 1.0)
     one, turned = compose(base, [*MAPS, other]), compose(base, [other, *MAPS[::-1]])
-    composing._summed.cache_clear()
+    forget_maps()
     anew = compose(base, [other, *MAPS[20:], *MAPS[:20]])
     stronger = compose(base, [*MAPS[1:], (MAPS[0][0], 0.26), other])
     for site in base:
@@ -121,7 +121,7 @@ def test_maps_of_other_sites_are_summed_apart() -> None:
 
 
 def test_the_sum_of_a_set_is_worked_out_once() -> None:
-    composing._summed.cache_clear()
+    forget_maps()
     kept = summed_map(MAPS)
     assert summed_map(MAPS[::-1]) is kept
     assert summed_map(MAPS[1:]) is not kept  # inverse check: another set
