@@ -69,9 +69,7 @@ class ErasedPipeline(Ledgered):
             BaseMismatch: If a shift was fitted on another base model.
             Interference: If a shift would disturb one that is active.
         """
-        ledger = self.ledger
-        for shift in shifts:
-            ledger = ledger.erase(shift, strength, allow_interference=allow_interference)
+        ledger = self.ledger.erase_all(shifts, strength, allow_interference=allow_interference)
         self._enact(ledger, {shift.digest: shift for shift in shifts})
 
     def restore(self, *names: str) -> None:
@@ -153,8 +151,7 @@ class ErasedPipeline(Ledgered):
                 f"{self.backend.fingerprint}. Load the model the ledger was made for "
                 f"({directory.model!r})."
             )
-        shifts = {e.shift: directory.shift(e.name) for e in directory.ledger.entries}
-        self._enact(directory.ledger, shifts)
+        self._enact(directory.ledger, directory.shifts())
         return directory
 
 

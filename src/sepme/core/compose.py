@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -11,7 +13,14 @@ from torch import Tensor
 from sepme.core.backend import Backend
 from sepme.core.guard import Guard
 from sepme.core.shift import ConceptShift
+from sepme.core.text_shift import TextShift
 from sepme.errors import BaseMismatch, LedgerError, did_you_mean
+from sepme.linalg.low_rank import LowRank
+
+Live: TypeAlias = list[tuple[ConceptShift, float]]
+
+KEPT_MAPS = 4
+"""Summed maps of text space are kept for so many sets, those used last."""
 
 
 def compose(
@@ -23,6 +32,10 @@ def compose(
     added in float64 in an order fixed by their names and digests, then cast once, so the same set
     gives the same bits whatever order it is given in. Leaving a shift out is restoring exactly
     (SRS-ME, weight decoupling, eq. 17-26).
+
+    Maps of text space are first summed to one, ``M = sum_k s_k M_k``, by one product whatever their
+    number, and every site then changes by ``W0 M``, in the precision of the weight, float32 at
+    least. See `summed_map` and `folded`.
 
     Args:
         base: Site to pristine weight, ``(d_out, d_in)``, any floating dtype and device; not
@@ -45,7 +58,11 @@ def compose(
     live = in_order(shifts)
     for shift, strength in live:
         check_sites(shift, strength, base)
-    return {site: _composed(site, weight, live) for site, weight in base.items()}
+    maps, others = _text_maps(live, base), _others(live)
+    return {
+        site: _composed(weight, site, maps.get(site), others.get(site, []))
+        for site, weight in base.items()
+    }
 
 
 def guards_of(shifts: Iterable[tuple[ConceptShift, float]]) -> tuple[tuple[Guard, float], ...]:
@@ -143,12 +160,91 @@ def sites_of(
     return {**text, **model.sites(tuple(sorted({*text, *more})))} if more else dict(text)
 
 
-def _composed(site: str, weight: Tensor, live: list[tuple[ConceptShift, float]]) -> Tensor:
-    terms = [pair for pair in live if site in pair[0].payload.sites]
-    if not terms:
+def summed_map(maps: Iterable[tuple[ConceptShift, float]]) -> Tensor:
+    """The sum of the maps of some text shifts, each times its strength.
+
+    The factors stand side by side in a fixed order, so that the sum is one product. It is kept for
+    the last few sets: coming back to one of them costs nothing.
+
+    Args:
+        maps: Pairs of a text shift and its strength, at least one, all of one width.
+
+    Returns:
+        ``M``, ``(d_text, d_text)``, float64, on the CPU; shared, so not to be modified.
+    """
+    return _summed(tuple(in_order(maps)))
+
+
+def forget_maps() -> None:
+    """Keep no summed map, so that the next one is worked out anew."""
+    _summed.cache_clear()
+
+
+def folded(weight: Tensor, text_map: Tensor) -> Tensor:
+    """A weight that reads every embedding ``e`` as if it were ``e + M e``.
+
+    The product ``W M`` has the precision of the weight, float32 at least: a weight of float32 then
+    differs from one made in float64 by what float32 rounds.
+
+    Args:
+        weight: ``W``, ``(d_out, d_text)``, any floating dtype and device; not modified.
+        text_map: ``M``, ``(d_text, d_text)``, on the CPU.
+
+    Returns:
+        ``W + W M``, float32 or float64, on the CPU.
+
+    Example:
+        >>> folded(torch.tensor([[3.0, 4.0]]), torch.tensor([[0.0, 1.0], [0.0, 0.0]]))
+        tensor([[3., 7.]])
+    """
+    dtype = torch.promote_types(weight.dtype, torch.float32)
+    own = weight.detach().to("cpu", dtype, copy=True)  # a copy is aligned, so the bits are its own
+    return torch.addmm(own, own, text_map.to(dtype))
+
+
+@lru_cache(maxsize=KEPT_MAPS)
+def _summed(maps: tuple[tuple[ConceptShift, float], ...]) -> Tensor:
+    payloads = [cast(TextShift, shift.payload) for shift, _ in maps]
+    strengths = [strength for _, strength in maps]
+    ranks = torch.tensor([len(payload.right) for payload in payloads])
+    scale = torch.tensor(strengths, dtype=torch.float64).repeat_interleave(ranks)
+    left = torch.cat([payload.left for payload in payloads], dim=1).double() * scale
+    return LowRank(left, torch.cat([payload.right for payload in payloads])).dense()
+
+
+def _text_maps(live: Live, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Site to the sum of the maps it takes part in; sites of the same maps share one tensor."""
+    alike: dict[tuple[tuple[str, ...], int], Live] = {}
+    for shift, strength in live:
+        if isinstance(payload := shift.payload, TextShift):
+            alike.setdefault((payload.sites, len(payload.left)), []).append((shift, strength))
+    parts: dict[str, list[tuple[tuple[str, ...], int]]] = {}
+    for key in sorted(alike):
+        for site in key[0]:
+            cast(TextShift, alike[key][0][0].payload).check_width(site, base[site])
+            parts.setdefault(site, []).append(key)
+    distinct = {tuple(keys) for keys in parts.values()}
+    sums = {keys: sum(summed_map(alike[key]) for key in keys) for keys in distinct}
+    return {site: cast(Tensor, sums[tuple(keys)]) for site, keys in parts.items()}
+
+
+def _others(live: Live) -> dict[str, Live]:
+    """Site to the shifts that change it otherwise, in order."""
+    found: dict[str, Live] = {}
+    for shift, strength in live:
+        if not isinstance(shift.payload, TextShift):
+            for site in shift.payload.sites:
+                found.setdefault(site, []).append((shift, strength))
+    return found
+
+
+def _composed(weight: Tensor, site: str, text_map: Tensor | None, others: Live) -> Tensor:
+    if text_map is None and not others:
         return weight
-    total = weight.detach().to("cpu", torch.float64, copy=True)
-    for shift, strength in terms:
+    total = weight.detach().to("cpu") if text_map is None else folded(weight, text_map)
+    if others:
+        total = total.to(torch.float64, copy=True)
+    for shift, strength in others:
         delta = shift.payload.delta(site, weight)
         check_shape(shift, site, delta.shape, weight)
         total.add_(delta, alpha=strength)

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sepme.core.concept import Concept
 from sepme.core.entry import Entry
-from sepme.core.record import read_fields, read_strings, sha256_of
-from sepme.errors import (
-    BaseMismatch,
-    Interference,
-    LedgerCorrupt,
-    NotErased,
-    NotSeparable,
-    did_you_mean,
-    shown,
-)
+from sepme.core.ledger_fold import LedgerFold
+from sepme.core.record import read_fields, sha256_of
+from sepme.errors import BaseMismatch, Interference, LedgerCorrupt, NotErased, did_you_mean
 
 if TYPE_CHECKING:
     from sepme.core.shift import ConceptShift
@@ -115,21 +108,42 @@ class Ledger:
             Interference: If it would disturb, or split, a shift that is active.
             LedgerError: If the strength is out of range.
         """
-        if shift.provenance.base != self.base:
-            raise BaseMismatch(
-                f"shift {shift.name!r} was fitted on base {shift.provenance.base}, but this ledger "
-                f"is for {self.base}. Fit it again on this base."
-            )
-        entry = Entry.of(shift, strength)
-        ledger = self._put(entry)
-        joint = [other.name for other in ledger.active if not other.separable]
-        if not entry.separable and len(joint) > 1 and not allow_interference:
-            raise Interference(
-                f"shifts {joint} would be active together, but {entry.method!r} is not separable: "
-                "each was fitted as if it were alone. Fit the concepts together, restore the "
-                "other first, or allow interference."
-            )
-        return ledger
+        return self.erase_all((shift,), strength, allow_interference=allow_interference)
+
+    def erase_all(
+        self,
+        shifts: Iterable[ConceptShift],
+        strength: float = 1.0,
+        *,
+        allow_interference: bool = False,
+    ) -> Ledger:
+        """The ledger with shifts in force, each in place of an earlier one of the same concept.
+
+        Args:
+            shifts: Shifts fitted on this ledger's base.
+            strength: Above 0, at most 2; 1 is as fitted (dimensionless).
+            allow_interference: Accept a second active shift that is not separable.
+
+        Returns:
+            The new ledger.
+
+        Raises:
+            BaseMismatch: If a shift was fitted on another base.
+            Interference: If one would disturb, or split, a shift that is active.
+            LedgerError: If the strength is out of range.
+        """
+        fold = LedgerFold(self.entries)
+        for shift in shifts:
+            if shift.provenance.base != self.base:
+                raise BaseMismatch(
+                    f"shift {shift.name!r} was fitted on base {shift.provenance.base}, but this "
+                    f"ledger is for {self.base}. Fit it again on this base."
+                )
+            entry = Entry.of(shift, strength)
+            fold.put(entry)
+            if not entry.separable and not allow_interference:
+                _check_alone(entry, fold)
+        return replace(self, entries=fold.entries)
 
     def restore(self, *names: str) -> Ledger:
         """The ledger with concepts given back; they stay known.
@@ -144,18 +158,9 @@ class Ledger:
             NotErased: If one of them is not erased.
             NotSeparable: If one was erased jointly with another that is not named.
         """
-        wanted = {part for name in names for part in name.split("+")}
-        if missing := sorted(wanted - set(self.erased)):
-            raise NotErased(
-                f"{missing[0]!r} is not erased. {did_you_mean(missing[0], self.erased)}"
-            )
-        for entry in self.active:
-            if entry.names & wanted and not entry.names <= wanted:
-                raise NotSeparable(
-                    f"{sorted(entry.names)} were erased jointly by {entry.method!r}, which cannot "
-                    f"give back one of them. Restore {entry.name!r} as a whole."
-                )
-        return self._deactivated(wanted)
+        fold = LedgerFold(self.entries)
+        fold.restore(names)
+        return replace(self, entries=fold.entries)
 
     def apply(self, event: Mapping[str, Any]) -> Ledger:
         """The ledger after an event of its history.
@@ -170,19 +175,9 @@ class Ledger:
         Raises:
             LedgerCorrupt: If the event is malformed or cannot follow this ledger.
         """
-        try:
-            match event:
-                case {"event": "erase", "entries": [*entries]}:
-                    ledger = self
-                    for entry in entries:
-                        ledger = ledger._put(Entry.from_dict(entry))
-                    return ledger
-                case {"event": "restore", "concepts": [*concepts]}:
-                    names = read_strings(concepts, what="concepts", error=LedgerCorrupt)
-                    return self.restore(*names)
-        except (Interference, NotErased, NotSeparable) as error:
-            raise LedgerCorrupt(f"an event does not fit what came before it: {error}") from error
-        raise LedgerCorrupt(f"{shown(event)} is not an event this version knows.")
+        fold = LedgerFold(self.entries)
+        fold.apply(event)
+        return replace(self, entries=fold.entries)
 
     def to_dict(self) -> dict[str, object]:
         """The fields as JSON types."""
@@ -205,20 +200,12 @@ class Ledger:
         fields = read_fields(data, types, what="a ledger", error=LedgerCorrupt)
         return cls(fields["base"], tuple(Entry.from_dict(entry) for entry in fields["entries"]))
 
-    def _put(self, entry: Entry) -> Ledger:
-        for other in self.active:
-            if other.names & entry.names and not other.names <= entry.names:
-                raise Interference(
-                    f"{sorted(other.names)} are erased jointly; a shift for {entry.name!r} alone "
-                    f"would bring back the others. Restore {other.name!r} first."
-                )
-        rest = self._deactivated(entry.names)
-        kept = tuple(other for other in rest.entries if other.name != entry.name)
-        return replace(rest, entries=(*kept, entry))
 
-    def _deactivated(self, names: frozenset[str] | set[str]) -> Ledger:
-        entries = tuple(
-            replace(entry, active=False) if entry.active and entry.names <= names else entry
-            for entry in self.entries
+def _check_alone(entry: Entry, fold: LedgerFold) -> None:
+    joint = [other.name for other in fold.active if not other.separable]
+    if len(joint) > 1:
+        raise Interference(
+            f"shifts {joint} would be active together, but {entry.method!r} is not separable: "
+            "each was fitted as if it were alone. Fit the concepts together, restore the "
+            "other first, or allow interference."
         )
-        return replace(self, entries=entries)

@@ -14,6 +14,7 @@ Scalar: TypeAlias = str | int | float | bool | None
 """What a JSON field can hold besides lists and objects."""
 
 _EXACT_IN_FLOAT = 2**53
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def canonical_json(value: object) -> str:
@@ -29,7 +30,7 @@ def canonical_json(value: object) -> str:
         >>> canonical_json({"b": (1, 2.5), "a": None})
         '{"a":null,"b":[1,2.5]}'
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _CANONICAL.encode(value)
 
 
 def sha256_of(value: object) -> str:

@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from sepme.core.compose import check_shape, check_sites, compose, guards_of, in_order
+from sepme.core.compose import check_shape, check_sites, compose, guards_of, in_order, summed_map
 from sepme.core.guard import Guard
 from sepme.core.payload import SiteShift
 from sepme.core.shift import ConceptShift
@@ -102,10 +102,11 @@ class SidePath:
 def side_path(base: Mapping[str, Tensor], text: Collection[str], active: Strengths) -> SidePath:
     """Work out the side path of an erased set.
 
-    Changes of low rank that read only the text stay factors, as long as their ranks together are
-    at most ``d_text``. For anything else the weights of the touched sites are composed, and the
-    rows are multiplied with these: exact as well, and for a text site never more than its own cost
-    a second time.
+    Maps of text space are summed to one, which acts on the embedding whatever their number: a
+    thousand maps cost no more than a square matrix. Other changes of low rank that read only the
+    text stay factors, as long as their ranks together are at most ``d_text``. For anything else
+    the weights of the touched sites are composed, and the rows are multiplied with these: exact as
+    well, and for a text site never more than its own cost a second time.
 
     Args:
         base: Site to pristine weight: all text sites, and whatever else the shifts change.
@@ -161,7 +162,7 @@ def _stays_factors(changes: Strengths, text: Collection[str], base: Mapping[str,
         payload = shift.payload
         if not isinstance(payload, SiteShift | TextShift) or not set(payload.sites) <= set(text):
             return False
-        ranks += len(_rows(shift))
+        ranks += 0 if _maps_all(shift, text) else len(_rows(shift))
     return ranks <= min(base[site].shape[1] for site in text)
 
 
@@ -174,13 +175,21 @@ def _rows(shift: ConceptShift) -> Tensor:
 
 
 def _text_map(maps: Strengths, base: Mapping[str, Tensor], like: Tensor) -> LowRank:
-    """``M^T`` of several maps, which add up; checked against every weight they serve."""
-    left = []
+    """``M^T`` of several maps, which add up; checked against every weight they serve.
+
+    Maps whose ranks together reach ``d_text`` are one square matrix, and the other factor is the
+    identity, by which multiplying is exact.
+    """
+    left, ranks = [], 0
     for shift, strength in maps:
         own = cast(TextShift, shift.payload).left.double()
         for site in shift.payload.sites:
             check_shape(shift, site, (len(base[site]), len(own)), base[site])
         left.append(strength * own.T)
+        ranks += own.shape[1]
+    if ranks >= (width := like.shape[1]):
+        square = summed_map(maps).T
+        return LowRank(_joined([square], like), _joined([torch.eye(width)], like))
     return LowRank(_joined([_rows(shift) for shift, _ in maps], like).T, _joined(left, like))
 
 

@@ -73,13 +73,25 @@ class TextShift:
         Raises:
             BaseMismatch: If the weight reads embeddings of another width.
         """
+        self.check_width(site, base)
+        weight = base.detach().to("cpu", torch.float64)
+        return LowRank(weight @ self.left.double(), self.right.double())
+
+    def check_width(self, site: str, base: Tensor) -> None:
+        """Refuse a weight that reads embeddings of another width.
+
+        Args:
+            site: Its module path.
+            base: The weight.
+
+        Raises:
+            BaseMismatch: If it does.
+        """
         if base.ndim != 2 or base.shape[1] != len(self.left):
             raise BaseMismatch(
                 f"a map of {len(self.left)}-dimensional text space cannot change {site!r} of shape "
                 f"{tuple(base.shape)}. Load the base it was fitted on."
             )
-        weight = base.detach().to("cpu", torch.float64)
-        return LowRank(weight @ self.left.double(), self.right.double())
 
     def delta(self, site: str, base: Tensor) -> Tensor:
         """The change of one weight, ``(d_out, d_text)``, float64, on the CPU.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from sepme.core.entry import Entry
 from sepme.core.ledger import Ledger
 from sepme.errors import LedgerError, shown
 from sepme.io.atomic import TEMPORARY_SUFFIX, write_atomic
@@ -121,6 +122,17 @@ class LedgerDir:
         """
         return self._shifts.load(self.ledger.entry(name))
 
+    def shifts(self) -> dict[str, ConceptShift]:
+        """Load every shift, of restored concepts too, at once.
+
+        Returns:
+            Digest to shift, each checked against the ledger.
+
+        Raises:
+            ShiftFileError: If a file is missing or is not that shift.
+        """
+        return self._shifts.load_all(self.ledger.entries)
+
     def erase(
         self,
         *shifts: ConceptShift,
@@ -145,10 +157,8 @@ class LedgerDir:
             LedgerError: If the folder cannot be locked or written; nothing has changed then.
         """
         with self._writing() as state:
-            ledger = state.ledger
-            for shift in shifts:
-                ledger = ledger.erase(shift, strength, allow_interference=allow_interference)
-            entries = [ledger.entry(shift.name) for shift in shifts]
+            state.ledger.erase_all(shifts, strength, allow_interference=allow_interference)
+            entries = [Entry.of(shift, strength) for shift in shifts]
             self._shifts.stage(shifts)
             event = {"event": "erase", "entries": [entry.to_dict() for entry in entries]}
             return self._commit(state, event, reason)

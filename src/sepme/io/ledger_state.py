@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sepme.core.ledger import Ledger
+from sepme.core.ledger_fold import LedgerFold
 from sepme.core.record import canonical_json, parse_json
 from sepme.errors import LedgerCorrupt, LedgerError, shown
 from sepme.io.history import History, Record
@@ -54,16 +55,19 @@ class LedgerState:
             raise LedgerError(f"{folder} holds no ledger. Create one, or correct the path.")
         model, ledger = _created(history.records[0])
         confirmed = snapshot is None
+        fold = LedgerFold(())
         for record in history.records:
-            ledger = ledger.apply(record.event) if record.seq else ledger
+            if record.seq:
+                fold.apply(record.event)
             if snapshot and snapshot.get("head") == record.hash:
-                confirmed = canonical_json(snapshot) == _snapshot(model, ledger, record.hash)
+                then = replace(ledger, entries=fold.entries)
+                confirmed = canonical_json(snapshot) == _snapshot(model, then, record.hash)
         if not confirmed:
             raise LedgerCorrupt(
                 f"{folder / SNAPSHOT_NAME} contradicts {HISTORY_NAME}: one of them was edited. "
                 f"Restore both from a backup, or delete {SNAPSHOT_NAME} to trust the history."
             )
-        return cls(model, ledger, history)
+        return cls(model, replace(ledger, entries=fold.entries), history)
 
     def following(self, event: Mapping[str, Any]) -> LedgerState:
         """The state after one more event, once the event is on the disk.

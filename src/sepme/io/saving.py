@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sepme.core.entry import Entry
@@ -43,8 +43,11 @@ def save_ledger(
     else:
         directory = LedgerDir.create(folder, base=ledger.base, model=model)
     there = {entry.name: entry for entry in directory.ledger.entries}
-    for entry in ledger.entries:
-        _bring_up(directory, entry, there.get(entry.name), shifts[entry.shift], reason)
+    changed = [entry for entry in ledger.entries if there.get(entry.name) != entry]
+    for active in (False, True):
+        some = [entry for entry in changed if entry.active is active]
+        for batch in _batches(some):
+            _bring_up(directory, batch, shifts, reason)
     return directory
 
 
@@ -62,16 +65,36 @@ def _check_ours(directory: LedgerDir, ledger: Ledger) -> None:
         )
 
 
+def _batches(entries: Iterable[Entry]) -> list[list[Entry]]:
+    """Entries that one operation can bring up: of one strength, none sharing a concept."""
+    batches: list[list[Entry]] = []
+    taken: list[tuple[float, set[str]]] = []
+    for entry in entries:
+        fits = (s == entry.strength and names.isdisjoint(entry.names) for s, names in taken)
+        place = next((place for place, fit in enumerate(fits) if fit), len(batches))
+        if place == len(batches):
+            batches.append([])
+            taken.append((entry.strength, set()))
+        batches[place].append(entry)
+        taken[place][1].update(entry.names)
+    return batches
+
+
 def _bring_up(
     directory: LedgerDir,
-    entry: Entry,
-    there: Entry | None,
-    shift: ConceptShift,
+    batch: Sequence[Entry],
+    shifts: Mapping[str, ConceptShift],
     reason: str | None,
 ) -> None:
-    if there == entry:
-        return
-    if entry.active or there is None or there.shift != entry.shift:
-        directory.erase(shift, strength=entry.strength, reason=reason, allow_interference=True)
-    if not entry.active and directory.ledger.entry(entry.name).active:
-        directory.restore(entry.name, reason=reason)
+    there = {entry.name: entry for entry in directory.ledger.entries}
+    new = [
+        shifts[entry.shift]
+        for entry in batch
+        if entry.active or entry.name not in there or there[entry.name].shift != entry.shift
+    ]
+    if new:
+        strength = batch[0].strength
+        directory.erase(*new, strength=strength, reason=reason, allow_interference=True)
+    active = {entry.name for entry in directory.ledger.active}
+    if given := [entry.name for entry in batch if not entry.active and entry.name in active]:
+        directory.restore(*given, reason=reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,21 +11,29 @@ from typing import TYPE_CHECKING
 from sepme.core.entry import Entry
 from sepme.errors import ShiftFileError
 from sepme.io.atomic import TEMPORARY_SUFFIX, sync_folder, write_atomic
+from sepme.io.shift_pack import pack_digests
 
 if TYPE_CHECKING:
     from sepme.core.shift import ConceptShift
 
 _STAGED = ".staged"
 _MAX_STEM = 100
+_PACK = "many++"
+
+PACKED_FROM = 32
+"""So many text shifts that come at once share a file."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShiftStore:
-    """A folder with one file per ledger entry.
+    """A folder with one file per ledger entry, or per many that came at once.
 
     A shift is first staged beside the file it will replace, under a name that holds its digest;
     which staged files count is decided by the ledger alone. A staged file is always whole: one
     that is torn could stand before the good file of a shift that is erased a second time.
+
+    `PACKED_FROM` text shifts or more that come at once share one file, named after its content:
+    that takes one wait for the disk, and a fraction of the room for what they share.
 
     Attributes:
         folder: The folder.
@@ -59,8 +67,16 @@ class ShiftStore:
             OSError: If the disk is full or the folder is not writable.
         """
         from sepme.io.shift_file import shift_bytes
+        from sepme.io.shift_pack import pack_bytes
 
+        packed = _packed(shifts)
+        for together in packed.values():
+            data = pack_bytes(together)
+            name = f"{_PACK}{hashlib.sha256(data).hexdigest()[:32]}.safetensors"
+            write_atomic(self.folder / f"{name}{_STAGED}", data)
         for shift in shifts:
+            if _width(shift) in packed:
+                continue
             write_atomic(self._staged(shift.name, shift.digest), shift_bytes(shift))
 
     def publish(self, entries: Iterable[Entry]) -> None:
@@ -79,9 +95,23 @@ class ShiftStore:
             if path in staged:
                 path.replace(self.path(entry.name))
                 staged.remove(path)
-        for path in (*staged, *self.folder.glob(f".*{TEMPORARY_SUFFIX}")):
+        self._publish_packs({entry.shift: entry for entry in entries})
+        packs = set(self.folder.glob(f"{_PACK}*"))
+        for path in (*staged - packs, *self.folder.glob(f".*{TEMPORARY_SUFFIX}")):
             path.unlink(missing_ok=True)
         sync_folder(self.folder)
+
+    def _publish_packs(self, entries: Mapping[str, Entry]) -> None:
+        """Move files of many shifts into place, and delete those of which no entry is left."""
+        for path in self.folder.glob(f"{_PACK}*"):
+            live = [digest for digest in pack_digests(path) if digest in entries]
+            if not live:
+                path.unlink(missing_ok=True)
+            elif path.name.endswith(_STAGED):
+                path.replace(path.with_name(path.name.removesuffix(_STAGED)))
+                sync_folder(self.folder)
+                for digest in live:
+                    self.path(entries[digest].name).unlink(missing_ok=True)
 
     def load(self, entry: Entry) -> ConceptShift:
         """Read the shift of an entry, from the staged file if it was never moved into place.
@@ -95,6 +125,30 @@ class ShiftStore:
         Raises:
             ShiftFileError: If there is no usable file, or it holds another shift.
         """
+        return self.load_all([entry])[entry.shift]
+
+    def load_all(self, entries: Iterable[Entry]) -> dict[str, ConceptShift]:
+        """Read the shifts of some entries.
+
+        Args:
+            entries: The entries.
+
+        Returns:
+            Digest to shift.
+
+        Raises:
+            ShiftFileError: As `load`.
+        """
+        from sepme.io.shift_pack import load_pack
+
+        wanted = {entry.shift: entry for entry in entries}
+        found: dict[str, ConceptShift] = {}
+        for path in sorted(self.folder.glob(f"{_PACK}*")):
+            found |= load_pack(path, wanted.keys() - found.keys())
+        alone = {d: self._load_alone(entry) for d, entry in wanted.items() if d not in found}
+        return found | alone
+
+    def _load_alone(self, entry: Entry) -> ConceptShift:
         from sepme.io.shift_file import load_shift
 
         staged, path = self._staged(entry.name, entry.shift), self.path(entry.name)
@@ -112,3 +166,19 @@ class ShiftStore:
     def _staged(self, name: str, digest: str) -> Path:
         path = self.path(name)
         return path.with_name(f"{path.name}.{digest}{_STAGED}")
+
+
+def _packed(shifts: Sequence[ConceptShift]) -> dict[int, list[ConceptShift]]:
+    """Text shifts that are to share a file, by their width."""
+    alike: dict[int, list[ConceptShift]] = {}
+    for shift in shifts:
+        if width := _width(shift):
+            alike.setdefault(width, []).append(shift)
+    return {width: some for width, some in alike.items() if len(some) >= PACKED_FROM}
+
+
+def _width(shift: ConceptShift) -> int:
+    """Width of the text space a map acts in; 0 for another shift."""
+    from sepme.core.text_shift import TextShift
+
+    return len(shift.payload.left) if isinstance(shift.payload, TextShift) else 0

@@ -60,7 +60,9 @@ KINDS = {
         make_dense_shift("c"),
         make_factor_shift("d"),
     ],
-    "too wide": [make_shift("a", rank=8), make_text_shift("b", rank=5)],
+    "too wide": [make_shift("a", rank=8), make_shift("b", rank=5), make_text_shift("c")],
+    "wide maps": [make_text_shift(f"m-{i}", seed=i, rank=4) for i in range(5)],
+    "wide maps beside": [make_shift("a", rank=8), make_text_shift("b", rank=15)],
 }  # fmt: skip
 
 
@@ -72,6 +74,16 @@ def test_equals_the_composed_weights(kind: str) -> None:
     assert error(path, [(shift, 1.0) for shift, _ in active]) > 1e-3  # inverse check: strengths
     assert bool(path.weights) is (kind in ("composed", "too wide"))
     assert not path.factors.keys() & path.weights.keys()
+
+
+def test_many_maps_are_one_square_matrix_and_touch_no_site() -> None:
+    active = [(shift, 1.0) for shift in KINDS["wide maps"]]
+    path = side_path(BASE, SITES, active)
+    assert path.modules == ()
+    assert path.nbytes == 2 * 8 * D_TEXT**2
+    few = side_path(BASE, SITES, active[:2])
+    assert few.nbytes == 2 * 8 * D_TEXT * 8  # inverse check: 8 of 12 directions stay factors
+    assert error(path, active[:-1]) > 1e-3
 
 
 def test_sparse_values_are_composed() -> None:
