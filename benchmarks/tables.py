@@ -165,18 +165,16 @@ def compared(runs: Runs, concept: str) -> str:
         for row in runs[-1]["rows"]
         if row["metric"] == "post_success_rate" and row["attack"] in set.intersection(*tried)
     ]
-    asked = [("no attack", "pre_success_rate", {})]
+    asked: list[tuple[str, str, Row]] = [("no attack", "pre_success_rate", {})]
     asked += [(name, "post_success_rate", {"attack": name}) for name in dict.fromkeys(common)]
-    lines: Lines = []
-    for name, metric, more in asked:
-        base = [
-            find(runs[0]["rows"], metric, concepts=concept, party=party, **more)
-            for party in ("original", "gold")
-        ]
-        own = [find(run["rows"], metric, concepts=concept, party="erased", **more) for run in runs]
-        lines.append([name, *map(rate, [*base, *own])])
-    methods = [run["environment"]["options"]["method"] for run in runs]
-    return markdown(("attack", "original", "never taught", *methods), lines)
+    shown = [("original", "original", runs[0]), ("never taught", "gold", runs[0])]
+    shown += [(run["environment"]["options"]["method"], "erased", run) for run in runs]
+    lines: Lines = [
+        [title, *(rate(find(run["rows"], metric, concepts=concept, party=party, **more))
+                  for _, metric, more in asked)]
+        for title, party, run in shown
+    ]  # fmt: skip
+    return markdown(("", *(name for name, _, _ in asked)), lines)
 
 
 def rendered(kept: Mapping[str, Runs]) -> Iterator[tuple[str, str, str]]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sepme.core.compose import compose as compose
     from sepme.core.concept import Concept as Concept
     from sepme.core.ledger import Ledger as Ledger
+    from sepme.core.reproject import reproject as reproject
     from sepme.core.shift import ConceptShift as ConceptShift
     from sepme.errors import SepmeError as SepmeError
     from sepme.methods import METHODS as METHODS
@@ -29,6 +30,7 @@ _WHERE = {
     "SepmeError": "sepme.errors",
     "compose": "sepme.core.compose",
     "load": "sepme.pipeline",
+    "reproject": "sepme.core.reproject",
 }
 
 _MODULES = ("bench", "demo")

@@ -136,3 +136,14 @@ def test_a_method_without_a_null_space_is_not_judged_by_it(model) -> None:
     assert free.ok
     assert free.threshold == 0
     assert not plan(model, [near], retain=crowd).ok  # inverse check
+
+
+def test_a_method_that_approximates_is_never_refused_for_want_of_room(model) -> None:
+    everything = [c for c in sepme.demo.concepts() if c.kind != "watermark"]
+    crowded = plan(model, everything[:1], retain=everything[1:], method="sepme-text")
+    assert crowded.ok
+    assert not crowded.rows[0].exact
+    with pytest.raises((NullSpaceExhausted, NotSeparable)):  # inverse check: there is no room
+        plan(model, everything[:1], retain=everything[1:]).check()
+    assert plan(model, everything[:1], method="sepme-text").rows[0].exact
+    assert not plan(model, everything[:1], method="uce").rows[0].exact

@@ -44,6 +44,8 @@ class Scenes(Benchmark):
         scenes: Which scenes.
         templates: Templates of the demo: ``"heldout"`` to report, ``"train"`` to tune on.
         least: Fewest images behind a pooled figure.
+        reproject: Whether shifts fitted earlier in a scene are made to leave alone, in closed form,
+            what is named later; for separable methods.
 
     Raises:
         SpecError: If a value is out of range.
@@ -57,6 +59,7 @@ class Scenes(Benchmark):
     scenes: tuple[int, ...] = (1, 2, 3, 4)
     templates: Split = "heldout"
     least: int = 50
+    reproject: bool = False
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -94,7 +97,14 @@ class Scenes(Benchmark):
     ) -> Iterator[Sight]:
         method, counts = self.new_method(), self._counts(scene)
         cast = self.cast
-        stage = Stage(model, method=method, concepts=cast, store=store, seed=self.seed)
+        stage = Stage(
+            model,
+            method=method,
+            concepts=cast,
+            store=store,
+            seed=self.seed,
+            reproject=self.reproject,
+        )
         with staged(stage):
             for state in states(scene):
                 stage.enter(state)

@@ -14,6 +14,7 @@ from sepme.bench.store import Store
 from sepme.bench.timeline import State
 from sepme.core.concept import Concept
 from sepme.core.method import Method
+from sepme.core.reproject import reproject
 
 if TYPE_CHECKING:
     from sepme.core.backend import Backend
@@ -33,6 +34,7 @@ class Stage:
         concepts: c0 to c8.
         store: Where fits are kept between runs.
         seed: Seed of the fits.
+        reproject: Whether earlier shifts are made to leave alone what comes up later.
     """
 
     def __init__(
@@ -43,11 +45,12 @@ class Stage:
         concepts: Sequence[Concept],
         store: Store,
         seed: int,
+        reproject: bool = False,
     ) -> None:
         """Start with nothing erased."""
         self.model = view(model)
         self._method, self._concepts = method, concepts
-        self._store, self._seed = store, seed
+        self._store, self._seed, self._reproject = store, seed, reproject
 
     def enter(self, state: State) -> None:
         """Bring the model from the state before into this one.
@@ -64,6 +67,15 @@ class Stage:
         if chosen:
             shifts = fitted(self.model, self._method, chosen, store=self._store, seed=self._seed)
             self.model.erase(*shifts, allow_interference=True)
+            if self._reproject:
+                self._spare(chosen)
+
+    def _spare(self, chosen: Sequence[Concept]) -> None:
+        """Make the earlier shifts in force leave some concepts alone."""
+        names = {concept.name for concept in chosen}
+        for shift in self.model.shifts:
+            if shift.name not in names and not names <= set(shift.decoupled_from):
+                self.model.erase(reproject(shift, self.model))
 
     def leave(self) -> None:
         """Give everything back."""

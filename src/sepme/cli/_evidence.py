@@ -32,7 +32,7 @@ def plan_parts(plan: Plan) -> list[Table | Text]:
             f"{row.free} of {plan.dimensions}",
             f"at most {row.seconds:.0f} s",
             f"{row.memory_mb:.0f} MB",
-            mark(row.ok, no="REFUSED"),
+            mark(row.ok, yes="exact" if row.exact else "approximate", no="REFUSED"),
         )
         for row in plan.rows
     ]

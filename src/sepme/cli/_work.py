@@ -216,7 +216,7 @@ def older(job: Job, ledger: LedgerDir) -> dict[str, list[str]]:
     gaps = {
         entry.name: sorted(asked - entry.names - set(entry.decoupled_from))
         for entry in ledger.ledger.active
-        if entry.separable
+        if entry.separable and entry.decoupled_from
     }
     return {name: missing for name, missing in gaps.items() if missing}
 

@@ -55,6 +55,8 @@ class Method(ABC):
         kind: ``"trained"``, ``"closed-form"``, or ``"guard"`` for erasers that change no weight.
         separable: Whether its shifts can be active together without disturbing each other.
         together: Whether several concepts are solved for at once, not one after another.
+        approximates: Whether it leaves the rest alone in the mean square where there is no room
+            to do so exactly.
         restorable: What one gets back when one of several concepts is restored, in a sentence.
         cost: What a fit costs, in a sentence.
     """
@@ -64,6 +66,7 @@ class Method(ABC):
     kind: ClassVar[Literal["trained", "closed-form", "guard"]]
     separable: ClassVar[bool]
     together: ClassVar[bool] = False
+    approximates: ClassVar[bool] = False
     restorable: ClassVar[str]
     cost: ClassVar[str]
 

@@ -43,7 +43,7 @@ class SepMEText(Method):
         lamb: Weight of a small map (squared row norms).
         weight: How often the rows of a concept to erase count, those of the rest counting once.
         sentences: Everyday sentences for each concept besides its own prompts.
-        pool: Rows that stand for a concept at most; 0 for all.
+        pooled: Rows that stand for a concept at most; 0 for all.
         rank: Rank of a map at most; 0 for any.
         least: Separability from which on the null space is used, 0 to 1; above 1 never.
         rtol: Singular values of listed rows below this share of the largest count as zero.
@@ -56,7 +56,7 @@ class SepMEText(Method):
 
     Example:
         >>> chosen = SepMEText(rank=2).resolve()
-        >>> chosen.rank, chosen.pool, chosen.sentences
+        >>> chosen.rank, chosen.pooled, chosen.sentences
         (2, 8, 8)
     """
 
@@ -65,13 +65,14 @@ class SepMEText(Method):
     kind: ClassVar[Literal["trained", "closed-form", "guard"]] = "closed-form"
     separable: ClassVar[bool] = True
     together: ClassVar[bool] = True
+    approximates: ClassVar[bool] = True
     restorable: ClassVar[str] = "any one concept; exactly on listed prompts while there is room"
     cost: ClassVar[str] = "one linear system as wide as the text embedding, no image"
 
     lamb: float = from_paper(2.0, above=0)
     weight: float = from_paper(10.0, above=0)
     sentences: int = from_paper(8, least=0)
-    pool: int = from_paper(8, least=0)
+    pooled: int = from_paper(8, least=0)
     rank: int = from_paper(4, least=0)
     least: float = from_paper(0.05, above=0)
     rtol: float = from_paper(1e-6, above=0, most=1)
@@ -174,12 +175,12 @@ class SepMEText(Method):
         """What is to move, and where, counted ``weight`` times."""
         family = family_pairs(model, concept, self.sentences)
         gap = family.anchors - family.targets
-        return pooled(family.targets, gap, most=self.pool).weighted(self.weight)
+        return pooled(family.targets, gap, most=self.pooled).weighted(self.weight)
 
     def _still(self, model: Backend, concept: Concept) -> Moments:
         """What is to stay where it is."""
         rows = family_rows(model, concept, self.sentences)
-        return pooled(rows, torch.zeros_like(rows), most=self.pool)
+        return pooled(rows, torch.zeros_like(rows), most=self.pooled)
 
     def _rooms(
         self, model: Backend, concepts: Sequence[Concept], still: Sequence[Concept]
@@ -197,4 +198,4 @@ class SepMEText(Method):
 
 
 def _separability(rows: Tensor, blank: Tensor, space: NullSpace) -> float:
-    return separability(rows.unflatten(0, (-1, blank.shape[-2])), blank, space)
+    return separability(rows.reshape(-1, *blank.shape[-2:]), blank, space)

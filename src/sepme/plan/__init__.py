@@ -12,6 +12,7 @@ from torch import Tensor
 from sepme.core.concept import BLANK, Concept
 from sepme.core.method import Method
 from sepme.errors import ConceptError, NotSeparable, NullSpaceExhausted
+from sepme.linalg.leave_one_out import leave_one_out
 from sepme.linalg.null_space import NullSpace, null_space, separability
 from sepme.methods import METHODS
 from sepme.plan.cost import fit_cost
@@ -49,6 +50,7 @@ class PlanRow:
         exhausted: Whether the listed concepts together, none of them alone, leave nothing of it.
         seconds: Longest the fit can take on this machine; the stop usually comes far earlier.
         memory_mb: Memory the fit needs, the model included (megabytes, 10^6 bytes).
+        exact: Whether listed prompts can stay exactly as they are.
         ok: Whether it can be erased on its own.
     """
 
@@ -62,6 +64,7 @@ class PlanRow:
     exhausted: bool
     seconds: float
     memory_mb: float
+    exact: bool
     ok: bool
 
 
@@ -75,8 +78,8 @@ class Plan:
         dimensions: Width of the text space.
         rows_per_concept: Dimensions a concept of this size uses up, on average.
         free: Dimensions left once all of them are erased.
-        threshold: Separability below which a concept is refused; 0 for a method that does not
-            work in the null space.
+        threshold: Separability below which a concept is refused, or the rest is left alone in the
+            mean square only; 0 for a method that does not work in the null space.
     """
 
     rows: tuple[PlanRow, ...]
@@ -176,8 +179,14 @@ def plan(
     rows = {name: model.encode(c.prompts) for name, c in everything.items()}
     rows[BLANK.name] = model.encode(BLANK.prompts)
     cost = fit_cost(model, maker)
-    least = MIN_SEPARABILITY if maker.separable else None
-    made = tuple(_row(name, rows, rtol, cost, least) for name in names)
+    least = float(getattr(maker, "least", MIN_SEPARABILITY)) if maker.separable else None
+    strict = maker.separable and not maker.approximates
+    always = torch.cat([found for name, found in rows.items() if name not in names])
+    spaces = leave_one_out(_flat(always), [_flat(rows[name]) for name in names], rtol=rtol)
+    made = tuple(
+        _row(name, rows, space, rtol=rtol, cost=cost, least=least, strict=strict)
+        for name, space in zip(names, spaces, strict=True)
+    )
     together = _rank(list(rows.values()), rtol)
     blank = _rank([rows[BLANK.name]], rtol)
     used = [_rank([rows[BLANK.name], rows[name]], rtol) - blank for name in names]
@@ -187,13 +196,20 @@ def plan(
 
 
 def _row(
-    name: str, rows: Rows, rtol: float, cost: tuple[float, float], least: float | None
+    name: str,
+    rows: Rows,
+    space: NullSpace | None,
+    *,
+    rtol: float,
+    cost: tuple[float, float],
+    least: float | None,
+    strict: bool,
 ) -> PlanRow:
     others = {other: found for other, found in rows.items() if other != name}
     same = next((o for o, found in others.items() if _shares_prompt(rows[name], found)), "")
-    space = _space(list(others.values()), rtol)
     apart = separability(rows[name], rows[BLANK.name], space) if space else 0.0
-    ok = not same and (least is None or (space is not None and apart >= least))
+    exact = space is not None and least is not None and apart >= least
+    ok = not same and (exact or not strict)
     alone = {} if ok else _left_beside_each(name, rows, rtol)
     crowd = not alone or min(alone.values()) >= (least or 0.0)
     width = rows[name].shape[-1]
@@ -208,6 +224,7 @@ def _row(
         exhausted=not ok and crowd and apart < _NOTHING,
         seconds=cost[0],
         memory_mb=cost[1],
+        exact=exact,
         ok=ok,
     )
 
@@ -221,6 +238,10 @@ def _left_beside_each(name: str, rows: Rows, rtol: float) -> dict[str, float]:
             space = _space([blank, found], rtol)
             left[other] = separability(rows[name], blank, space) if space else 0.0
     return left
+
+
+def _flat(rows: Tensor) -> Tensor:
+    return rows.flatten(0, 1)
 
 
 def _shares_prompt(mine: Tensor, others: Tensor) -> bool:

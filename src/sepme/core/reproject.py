@@ -1,0 +1,106 @@
+"""Earlier shifts made to leave alone what came up later."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from sepme.core.backend import Backend
+from sepme.core.concept import Concept
+from sepme.core.listing import listed
+from sepme.core.payload import Payload, SiteShift
+from sepme.core.shift import ConceptShift
+from sepme.core.text_shift import TextShift
+from sepme.errors import MethodError
+from sepme.linalg.null_space import NullSpace, null_space, private_directions
+
+
+def reproject(
+    shift: ConceptShift, model: Backend, beside: Sequence[Concept] = (), *, rtol: float = 1e-6
+) -> ConceptShift:
+    """The shift without its part on the prompts of concepts it did not know.
+
+    ``dW' = dW P`` with ``P`` the projector onto the null space of *all* prompts to leave alone,
+    old and new in one matrix: projectors do not commute, and ``P_new`` alone would open old leaks
+    again (SRS-ME, weight decoupling, eq. 22-25). A closed form, no training. The result erases at
+    most as much as before; ``provenance.fit["kept"]`` tells how much of what the shift does to its
+    own prompts is left (Frobenius norm, 0 to 1), and ``"reprojected"`` names the shift it came
+    from. Erase it to replace the earlier one; that is an event of its own in the ledger's history.
+
+    Args:
+        shift: A shift that acts through directions of text space: of ``sepme``, ``sepme-joint`` or
+            ``sepme-text``.
+        model: The model it was fitted on; everything in ``model.known`` is left alone.
+        beside: What else to leave alone, such as what the shift listed and the ledger never held.
+        rtol: As for `sepme.linalg.null_space.null_space`.
+
+    Returns:
+        Another shift of the same concept, which lists everything it leaves alone.
+
+    Raises:
+        MethodError: If it is not such a shift, or lists concepts that nobody describes here.
+        NullSpaceExhausted: If the prompts span the whole text space.
+        NotSeparable: If the concept is to be left alone too, or nothing of it is left.
+
+    Example:
+        >>> import sepme
+        >>> model, (old, new) = sepme.load("demo"), sepme.demo.concepts()[:2]
+        >>> shift = sepme.METHODS["sepme-text"]().fit(model, old)
+        >>> later = reproject(shift, model, [new])
+        >>> new.name in shift.decoupled_from, new.name in later.decoupled_from
+        (False, True)
+    """
+    if not shift.separable or len(shift.concepts) > 1:
+        raise MethodError(
+            f"{shift.name!r} was fitted by {shift.provenance.method!r}, which is not separable, so "
+            "it cannot be made to leave single concepts alone. Fit it again with what is to stay."
+        )
+    (concept,) = shift.concepts
+    others = listed(model, concept, beside)
+    if missing := sorted(set(shift.decoupled_from) - {other.name for other in others}):
+        raise MethodError(
+            f"{shift.name!r} leaves {missing[0]!r} alone, of which neither the model nor `beside` "
+            "knows the prompts. Give that concept too."
+        )
+    rows = model.encode(tuple(dict.fromkeys(p for other in others for p in other.prompts)))
+    space, own = null_space(rows, rtol=rtol), model.encode(concept.prompts)
+    private_directions(own, space)  # raises if there is none
+    before = _readable(shift.payload)
+    payload = _projected(before, space)
+    kept = _effect(payload, own) / _effect(before, own)
+    told = {**shift.provenance.fit, "reprojected": shift.digest, "kept": kept}
+    return replace(
+        shift,
+        payload=payload,
+        decoupled_from=tuple(other.name for other in others),
+        provenance=replace(shift.provenance, fit=told),
+    )
+
+
+def _readable(payload: Payload) -> SiteShift | TextShift:
+    if isinstance(payload, SiteShift | TextShift):
+        return payload
+    raise MethodError(
+        f"a {payload.kind!r} payload does not act through directions of text space, so it cannot "
+        "be projected. Fit it again with what is to stay."
+    )
+
+
+def _projected(payload: SiteShift | TextShift, space: NullSpace) -> SiteShift | TextShift:
+    if isinstance(payload, SiteShift):
+        return SiteShift(space.project(payload.directions).float(), payload.factors)
+    return replace(payload, right=space.project(payload.right).float())
+
+
+def _effect(payload: SiteShift | TextShift, rows: Tensor) -> float:
+    """How large the change of what the rows give is, over all that the payload stores."""
+    if isinstance(payload, SiteShift):
+        reads, lefts = payload.directions, tuple(payload.factors.values())
+    else:
+        reads, lefts = payload.right, (payload.left,)
+    moved = reads.double() @ rows.flatten(0, 1).double().cpu().T
+    total = torch.stack([(left.double() @ moved).square().sum() for left in lefts]).sum()
+    return float(total.sqrt())

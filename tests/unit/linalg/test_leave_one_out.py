@@ -1,0 +1,44 @@
+import pytest
+import torch
+from torch import Tensor
+
+from sepme.errors import NullSpaceExhausted
+from sepme.linalg import leave_one_out as module
+from sepme.linalg.leave_one_out import leave_one_out
+from sepme.linalg.null_space import null_space
+
+
+def rows(count: int, *, seed: int, width: int = 40) -> Tensor:
+    return torch.randn(count, width, generator=torch.Generator().manual_seed(seed)).double()
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 8])
+def test_each_has_the_null_space_of_all_the_others(count: int) -> None:
+    always, sets = rows(3, seed=0), [rows(4, seed=k) for k in range(1, count + 1)]
+    for k, space in enumerate(leave_one_out(always, sets)):
+        others = torch.cat([always, *sets[:k], *sets[k + 1 :]])
+        wanted = null_space(others)
+        assert space is not None
+        assert space.rank == wanted.rank == 3 + 4 * (count - 1)
+        assert torch.allclose(space.basis.T @ space.basis, wanted.basis.T @ wanted.basis, atol=1e-9)
+        own = sets[k] @ space.basis.T
+        assert own.abs().max() > 1e-3  # inverse check: the one left out is not among them
+
+
+def test_no_room_is_none_and_found_out_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def counted(rows: Tensor, *, rtol: float):
+        calls.append(len(rows))
+        return null_space(rows, rtol=rtol)
+
+    monkeypatch.setattr(module, "null_space", counted)
+    sets = [rows(4, seed=k) for k in range(1, 65)]
+    assert leave_one_out(rows(3, seed=0), sets) == (None,) * 64
+    assert len(calls) == 3  # the whole and its halves
+    with pytest.raises(NullSpaceExhausted):  # inverse check: each is None for this reason
+        null_space(torch.cat(sets[1:]))
+
+
+def test_nothing_to_leave_out() -> None:
+    assert leave_one_out(rows(3, seed=0), []) == ()
