@@ -1,5 +1,6 @@
 """The gated `sepme-text`: prompts that carry the concept are mapped, all others keep every bit."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -87,18 +88,20 @@ def test_under_a_policy_and_for_the_whole_model(tiny_model: ErasedPipeline) -> N
 
 def test_two_gates_add_up_on_the_model(tiny_model: ErasedPipeline) -> None:
     shifts = METHOD.fit_many(tiny_model, [OWL, FIG])
-    rows = tiny_model.encode(["zqx kvj"])
-    guards = [shift.payload for shift in shifts]
-    loose = [GatedGuard(g.discriminant, g.left, g.right, g.threshold - 9) for g in guards]
-    total = sum(rows @ (guard.left @ guard.right).T for guard in guards)
-    found = rows
-    for guard in loose:
-        found = guard.text_after(found, rows, 1.0)
-    torch.testing.assert_close(found, rows + total, atol=1e-5, rtol=1e-5)
-    chained = rows
-    for guard in loose:
-        chained = guard.text(chained, 1.0)
-    assert not torch.allclose(chained, found, atol=1e-4)  # inverse check
+    both = tiny_model.encode(["zqx kvj"])
+    guards = [replace(shift.payload, threshold=torch.tensor([[-9.0]])) for shift in shifts]
+    total = sum(both @ (guard.left @ guard.right).T for guard in guards)
+    chained = guards[1].text(guards[0].text(both, 1.0), 1.0)
+    expected, apart = (predicted(tiny_model, rows) for rows in (both + total, chained))
+    tiny_model.erase(*(replace(s, payload=g) for s, g in zip(shifts, guards, strict=True)))
+    torch.testing.assert_close(predicted(tiny_model, both), expected, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(apart, expected, atol=1e-4)  # inverse check: not one after another
+
+
+def predicted(model: ErasedPipeline, rows: torch.Tensor) -> torch.Tensor:
+    latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        return model.pipeline.unet(latents, 500, encoder_hidden_states=rows).sample
 
 
 def test_nothing_it_was_set_on_fires(tiny_model: ErasedPipeline) -> None:
