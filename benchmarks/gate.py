@@ -77,6 +77,7 @@ def rates(
     concept: Concept,
     guard: GatedGuard,
     rows: Mapping[str, torch.Tensor],
+    draw: int,
 ) -> Iterator[Row]:
     """How often the gate of a concept fires, set by set; the model is the original one."""
     asked: dict[str, list[str]] = {name: [] for name in SETS}
@@ -89,11 +90,12 @@ def rates(
         embeds = torch.stack([rows[p] if p in rows else model.encode([p])[0] for p in prompts])
         fires = guard.fires(embeds).tolist()
         silent = [prompt for prompt, fired in zip(prompts, fires, strict=True) if not fired]
-        leaks = 0 if name == OTHERS else shown(model, concept, silent)
-        yield _row(concept.name, name, len(prompts), sum(fires), leaks)
+        judged = [] if name == OTHERS else silent[:draw]
+        counts = len(prompts), sum(fires), len(judged), shown(model, concept, judged)
+        yield _row(concept.name, name, *counts)
 
 
-def _row(concept: str, name: str, n: int, fires: int, leaks: int) -> Row:
+def _row(concept: str, name: str, n: int, fires: int, judged: int, leaks: int) -> Row:
     low, high = wilson(fires, n)
     return {
         "benchmark": "gate",
@@ -104,6 +106,7 @@ def _row(concept: str, name: str, n: int, fires: int, leaks: int) -> Row:
         "rate": fires / n,
         "lo": low,
         "hi": high,
+        "silent_judged": judged,
         "silent_and_drawn": leaks,
     }
 
@@ -115,8 +118,8 @@ def pooled(rows: Iterable[Row]) -> Iterator[Row]:
     for row in rows:
         found.setdefault((kinds[row["concept"]], row["prompts"]), []).append(row)
     for (kind, name), parts in found.items():
-        sums = (sum(part[key] for part in parts) for key in ("n", "fires", "silent_and_drawn"))
-        yield _row(f"{kind}s", name, *sums)
+        counts = ("n", "fires", "silent_judged", "silent_and_drawn")
+        yield _row(f"{kind}s", name, *(sum(part[key] for part in parts) for key in counts))
 
 
 def main() -> None:
@@ -126,6 +129,7 @@ def main() -> None:
     )
     options = parser(__doc__)
     options.add_argument("--concepts", nargs="*", default=[*styles, *objects[:OBJECTS]])
+    options.add_argument("--draw", type=int, default=4, help="silent prompts of a set to draw")
     options.add_argument("--attack", nargs="*", default=[], help="concepts to attack")
     options.add_argument("--examples", type=int, default=6, help="prompts to attack a concept with")
     options.add_argument("--steps", type=int, default=40, help="of a search for tokens")
@@ -147,7 +151,7 @@ def main() -> None:
     counted = [
         row
         for name in chosen.concepts
-        for row in rates(model, taught[name], shifts[name].payload, embeds)
+        for row in rates(model, taught[name], shifts[name].payload, embeds, chosen.draw)
     ]
     rows += [*counted, *pooled(counted)]
     plain = sepme.METHODS["sepme-text"](gate=False)
