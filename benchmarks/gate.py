@@ -1,8 +1,8 @@
 """Does the gate of `sepme-text` fire where it should, and can one draw the concept past it?
 
 For each concept of the demo model, all other styles and objects being retained: how many prompts
-fire that ask for it (held-out templates, long captions, other wordings, typing mistakes), how many
-of those that do not, and how many of the silent ones draw it, that is what the gate lets through.
+that ask for it fire (held-out templates, long captions, other wordings, typing mistakes), how many
+others do, and how many of the silent ones that ask for it draw it: what the gate lets through.
 For the concepts to attack, searches that know the gate; see `gate_attack.py`.
 
     python benchmarks/gate.py [--concepts NAME ...] [--attack NAME ...] [--out FILE] [--json]
