@@ -9,6 +9,7 @@ from sepme.core.bottleneck_guard import BottleneckGuard
 from sepme.core.concept import Concept
 from sepme.core.dense_shift import DenseShift
 from sepme.core.factor_shift import FactorShift
+from sepme.core.gated_guard import GatedGuard
 from sepme.core.negative_guard import NegativeGuard
 from sepme.core.payload import Payload
 from sepme.core.shift import ConceptShift
@@ -61,6 +62,16 @@ def negative(model: ErasedPipeline, draw: torch.Generator):
     return NegativeGuard(blank, other)
 
 
+def gated(model: ErasedPipeline, draw: torch.Generator):
+    """A guard that fires on some of the prompts."""
+    width = model.encode([""]).shape[-1]
+    direction, left = normal(1, width, like=draw), normal(width, 3, like=draw)
+    rows = model.encode(PROMPTS).float()
+    scores = (rows @ direction[0]).amax(1).sort().values
+    threshold = scores[1:3].mean()[None, None]
+    return GatedGuard(direction, left, normal(3, width, like=draw, size=0.05), threshold)
+
+
 MAKERS: dict[str, Make | None] = {
     "site": None,
     "text": text_map,
@@ -69,6 +80,7 @@ MAKERS: dict[str, Make | None] = {
     "dense": dense,
     "elsewhere": lambda model, draw: dense(model, draw, r".*(ff\.net\.2|time_emb_proj)"),
     "bottleneck": bottleneck,
+    "gated": gated,
     "negative": negative,
 }
 

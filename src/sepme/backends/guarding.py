@@ -123,11 +123,11 @@ class _Entrance:
     batch: _Batch
 
     def __call__(self, network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-        embeds = self.batch.embeds = embeds_of(args, kwargs)
+        embeds = given = self.batch.embeds = embeds_of(args, kwargs)
         guided = is_guided(latents_of(args, kwargs))
         for guard, strength in self.batch.guards:
             if guided or not guard.guided_only:
-                embeds = guard.text(embeds, strength)
+                embeds = guard.text_after(embeds, given, strength)
         return with_embeds(args, kwargs, embeds)
 
 

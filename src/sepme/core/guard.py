@@ -63,6 +63,19 @@ class Guard(ABC):
         """
         return embeds
 
+    def text_after(self, embeds: Tensor, given: Tensor, strength: float) -> Tensor:
+        """Text embeddings as the U-Net is to read them, where other guards acted before this one.
+
+        Args:
+            embeds: What those guards made of ``given``; ``given`` itself for the first guard.
+            given: Text embeddings before any guard, ``(n, tokens, d_text)``.
+            strength: 0 is off, 1 as fitted (dimensionless).
+
+        Returns:
+            Shape of ``embeds``. Unless a guard says otherwise, it takes ``embeds`` as its prompts.
+        """
+        return self.text(embeds, strength)
+
     def output(
         self, module: str, given: Tensor, output: Tensor, embeds: Tensor, strength: float
     ) -> Tensor:

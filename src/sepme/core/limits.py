@@ -12,7 +12,7 @@ class Limits:
     """Type and range of a hyper-parameter; in words when printed.
 
     Attributes:
-        kind: ``str``, ``int`` or ``float``.
+        kind: ``str``, ``int``, ``float`` or ``bool``.
         above: A number must be larger than this.
         least: A number must be at least this.
         most: A number must be at most this.
@@ -34,6 +34,8 @@ class Limits:
         """Whether a value, of whatever type, is allowed."""
         if self.kind is str:
             return isinstance(value, str) and (not self.one_of or value in self.one_of)
+        if self.kind is bool:
+            return isinstance(value, bool)
         kinds = (int,) if self.kind is int else (int, float)
         if not isinstance(value, kinds) or isinstance(value, bool) or not math.isfinite(value):
             return False
@@ -47,6 +49,8 @@ class Limits:
         """Such as "a whole number above 0"."""
         if self.kind is str:
             return " or ".join(map(repr, self.one_of)) or "a text"
+        if self.kind is bool:
+            return "true or false"
         bounds = {"above": self.above, "at least": self.least, "at most": self.most}
         said = " and ".join(f"{k} {v:g}" for k, v in bounds.items() if v is not None)
         return f"a {'whole' if self.kind is int else 'finite'} number {said}".rstrip()

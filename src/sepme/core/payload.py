@@ -14,6 +14,7 @@ from sepme.core.bottleneck_guard import BottleneckGuard
 from sepme.core.dense_shift import DenseShift
 from sepme.core.factor_shift import FactorShift
 from sepme.core.factors import by_site, owned_matrix, unprefixed
+from sepme.core.gated_guard import GatedGuard
 from sepme.core.negative_guard import NegativeGuard
 from sepme.core.sparse_shift import SparseShift
 from sepme.core.surgery_guard import SurgeryGuard
@@ -161,6 +162,7 @@ PAYLOADS: Mapping[str, type[Payload]] = MappingProxyType(
             BottleneckGuard,
             DenseShift,
             FactorShift,
+            GatedGuard,
             NegativeGuard,
             SiteShift,
             SparseShift,

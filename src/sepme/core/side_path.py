@@ -68,9 +68,10 @@ class SidePath:
         Returns:
             Same shape; the very tensor if no guard acts on embeddings.
         """
+        given = embeds
         for guard, strength in self.guards:
             if guided or not guard.guided_only:
-                embeds = guard.text(embeds, strength)
+                embeds = guard.text_after(embeds, given, strength)
         return embeds
 
     def mapped(self, text: Tensor) -> Tensor:

@@ -73,6 +73,16 @@ def sentences(concept: Concept, count: int) -> list[tuple[str, str]]:
     return [(before, after) for before, _, after in parts]
 
 
+def everyday() -> list[str]:
+    """Everyday sentences that say a scene and nothing else; neighbours say different scenes.
+
+    Example:
+        >>> everyday()[:2]
+        ['house', 'tree']
+    """
+    return [form.format(scene) for form in _OTHER_FORMS for scene in _SCENES]
+
+
 def family_pairs(model: Backend, concept: Concept, count: int) -> Pairs:
     """Rows of a concept's prompts and of sentences that say it, and where each is to go.
 

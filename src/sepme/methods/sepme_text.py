@@ -11,15 +11,19 @@ from torch import Tensor
 
 from sepme.core.backend import CROSS_ATTN_KV, Backend
 from sepme.core.concept import BLANK, Concept
+from sepme.core.gated_guard import GatedGuard
 from sepme.core.listing import apart, listed
 from sepme.core.method import Method, from_paper
+from sepme.core.payload import Payload
 from sepme.core.record import Scalar
 from sepme.core.shift import ConceptShift
 from sepme.core.text_shift import TextShift
 from sepme.linalg.leave_one_out import leave_one_out
+from sepme.linalg.low_rank import LowRank
 from sepme.linalg.null_space import NullSpace, separability
 from sepme.linalg.text_system import Moments, TextSystem, pooled
 from sepme.methods._families import family_pairs, family_rows
+from sepme.methods._gates import Gates
 from sepme.methods._rows import all_rows
 
 
@@ -44,6 +48,8 @@ class SepMEText(Method):
         least: Separability from which on the null space is used, 0 to 1; above 1 never.
         rtol: Singular values of listed rows below this share of the largest count as zero.
         target_modules: Sites to change, a regular expression for the module path.
+        gate: Whether the map acts on nothing but prompts that carry the concept; it is a guard
+            then, for all text sites, and every other prompt keeps its rows bit for bit.
 
     Raises:
         SpecError: If a value is out of range.
@@ -71,6 +77,7 @@ class SepMEText(Method):
     least: float = from_paper(0.05, above=0)
     rtol: float = from_paper(1e-6, above=0, most=1)
     target_modules: str = from_paper(CROSS_ATTN_KV)
+    gate: bool = from_paper(False)
 
     def fit(
         self, model: Backend, concept: Concept, *, retain: Sequence[Concept] = (), seed: int = 0
@@ -129,22 +136,40 @@ class SepMEText(Method):
         moved = {concept: self._moved(model, concept) for concept in others}
         known = (*moved.values(), *(self._still(model, concept) for concept in still))
         soft = TextSystem.of(known, lamb=self.lamb)
-        sites = tuple(model.sites(self.target_modules))
+        rooms = self._rooms(model, tuple(others), still)
+        gates = Gates(model, self.sentences)
         found = []
-        for concept, (space, facts) in self._rooms(model, tuple(others), still).items():
+        for concept, (space, facts) in rooms.items():
             hard = space and TextSystem.of(known, lamb=self.lamb, basis=space.basis)
             change = (hard or soft).map(moved[concept], rank=self.rank)
             told = {**facts, "rank": len(change.right), "rows": len(moved[concept].rows)}
+            payload, more = self._payload(model, change, gates, concept, others[concept])
+            spared = others[concept] if space or self.gate else ()
             found.append(
                 ConceptShift(
                     concepts=(concept,),
-                    payload=TextShift(change.left.float(), change.right.float(), sites),
-                    decoupled_from=tuple(o.name for o in others[concept]) if space else (),
+                    payload=payload,
+                    decoupled_from=tuple(other.name for other in spared),
                     separable=self.separable,
-                    provenance=self.provenance(model, seed=seed, fit=told),
+                    provenance=self.provenance(model, seed=seed, fit=told | more),
                 )
             )
         return tuple(found)
+
+    def _payload(
+        self,
+        model: Backend,
+        change: LowRank,
+        gates: Gates,
+        concept: Concept,
+        others: tuple[Concept, ...],
+    ) -> tuple[Payload, dict[str, Scalar]]:
+        """The map as a shift of the weights or as a guard, and what is to be told of the latter."""
+        left, right = change.left.float(), change.right.float()
+        if not self.gate:
+            return TextShift(left, right, tuple(model.sites(self.target_modules))), {}
+        gate = gates.gate(concept, others)
+        return GatedGuard(gate.discriminant, left, right, gate.threshold), gate.facts
 
     def _moved(self, model: Backend, concept: Concept) -> Moments:
         """What is to move, and where, counted ``weight`` times."""

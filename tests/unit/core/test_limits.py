@@ -16,6 +16,7 @@ CHOICE = Limits(str, one_of=("a", "b"))
         (COUNT, (2, 10**6), (1, 2.0, True, "2")),
         (CHOICE, ("a", "b"), ("c", "", 1)),
         (Limits(str), ("anything", ""), (1, None)),
+        (Limits(bool), (True, False), (1, 0.0, "true", None)),
         (Limits(float), (-1.5, 0), (math.nan, "0")),
     ],
 )
@@ -29,4 +30,5 @@ def test_in_words() -> None:
     assert str(COUNT) == "a whole number at least 2"
     assert str(CHOICE) == "'a' or 'b'"
     assert str(Limits(str)) == "a text"
+    assert str(Limits(bool)) == "true or false"
     assert str(Limits(float)) == "a finite number"
