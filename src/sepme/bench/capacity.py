@@ -128,7 +128,10 @@ class Capacity(Benchmark):
         ]
         narrow += [replace(self, sizes=(), arrive=(size,)) for size in self.arrive]
         return tuple(
-            Part(replace(part, methods=(name,))) for name in self.methods for part in narrow
+            Part(replace(part, methods=(name,)))
+            for name in self.methods
+            for part in narrow
+            if part.sizes or built(name, self.hyperparameters).separable
         )
 
     def _at_once(self, watch: Watch, size: int, shots: dict[int, dict[str, Shot]]) -> Iterator[Row]:
