@@ -53,7 +53,7 @@ Full = Annotated[bool, typer.Option("--full", help="attacks: all of them, not th
 Least = Annotated[
     int | None,
     typer.Option(
-        "--least", metavar="N", help="All but attacks, capacity, efficiency: images of a figure."
+        "--least", metavar="N", help="Images of a figure; not attacks, capacity, efficiency."
     ),
 ]
 Seed = Annotated[
