@@ -98,6 +98,7 @@ def test_every_size_has_every_figure(tmp_path: Path, judged_tiny) -> None:
         assert row["lo"] is None or row["lo"] <= row["value"] <= row["hi"]
     assert {row["value"] for row in find(report, "failed")} == {0}
     json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert "separability" in report.to_html(tmp_path / "page.html").read_text()
     assert judged_tiny.erased == ()
     assert all((judged_tiny.backend.live()[s] == w).all() for s, w in judged_tiny.sites().items())
 
