@@ -1,9 +1,9 @@
 """Put benchmark results into the pages of ``docs/experiments``.
 
 ``python -m benchmarks.tables RESULTS`` reads ``scenes-*.json``, ``ladder-*.json``,
-``attacks-*.json`` and ``methods-*.json``, as ``sepme bench ... --out`` writes them, into
-``docs/experiments``, without the rows of single time steps. Benchmarks without a file there keep
-the rows they have; without a folder it only renders. Tables stand in the pages between
+``attacks-*.json``, ``methods-*.json`` and ``capacity-*.json``, as ``sepme bench ... --out`` writes
+them, into ``docs/experiments``, without the rows of single time steps. Benchmarks without a file
+there keep the rows they have; without a folder it only renders. Tables stand in the pages between
 ``<!-- NAME -->`` and ``<!-- end -->``.
 """
 
@@ -16,14 +16,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import capacity_page, method_pages
+from benchmarks import capacity_page, how_many, method_pages
 from sepme.report.bench_attacks import attack_table
 from sepme.report.bench_methods import methods_table
 from sepme.report.tables import Table
 
 PAGES = Path(__file__).parent.parent / "docs" / "experiments"
-BENCHMARKS = ("scenes", "ladder", "attacks", "methods")
-METHODS = ("sepme", "sepme-joint", "sepme-free", "uce", "esd")
+BENCHMARKS = ("scenes", "ladder", "attacks", "methods", "capacity")
+METHODS = ("sepme-text", "sepme", "sepme-joint", "sepme-free", "uce", "esd")
 """The order of the lines; methods that are not named come after, by name."""
 ROLES = (
     ("forgotten", "erased_accuracy"),
@@ -39,7 +39,8 @@ Lines = list[Sequence[str]]
 
 def collect(results: Path, benchmark: str) -> Runs:
     """Every run of a benchmark, pooled rows only."""
-    runs = [json.loads(path.read_text()) for path in sorted(results.glob(f"{benchmark}-*.json"))]
+    found = [json.loads(path.read_text()) for path in sorted(results.glob(f"{benchmark}-*.json"))]
+    runs = [run for run in found if run["rows"][0].get("benchmark") == benchmark]
     kept = [
         {**run, "rows": [row for row in run["rows"] if row.get("time") is None]} for run in runs
     ]
@@ -187,6 +188,10 @@ def rendered(kept: Mapping[str, Runs]) -> Iterator[tuple[str, str, str]]:
         yield "ladder.md", concept, ladder(kept["ladder"], concept)
         yield "attacks.md", concept, attacks(kept["attacks"], concept)
         yield "attacks.md", f"{concept} compared", compared(kept["attacks"], concept)
+    many = [row for run in kept["capacity"] for row in run["rows"]]
+    for name, columns, lines in how_many.blocks(many):
+        yield "../how-many.md", name, markdown(columns, lines) if lines else "Not run."
+    yield "../how-many.md", "curves", how_many.SHOWN if many else "Not run."
     shown = json.loads((PAGES / "implicit.json").read_text())["rows"]
     yield "implicit.md", "implicit", implicit(shown)
     times = json.loads((PAGES / "capacity-plan.json").read_text())["rows"]
@@ -220,6 +225,8 @@ def main() -> None:
     kept = {name: json.loads((PAGES / f"{name}.json").read_text()) for name in BENCHMARKS}
     for page, name, table in rendered(kept):
         put(PAGES / page, name, table)
+    if rows := [row for run in kept["capacity"] for row in run["rows"]]:
+        how_many.plot(rows)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ BENCHMARKS: Registry[type[Benchmark]] = Registry(
     {
         "algebra": "sepme.bench.algebra:Algebra",
         "attacks": "sepme.bench.attacks:Attacks",
+        "capacity": "sepme.bench.capacity:Capacity",
         "efficiency": "sepme.bench.efficiency:Efficiency",
         "ladder": "sepme.bench.ladder:Ladder",
         "methods": "sepme.bench.methods_bench:Methods",

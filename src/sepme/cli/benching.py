@@ -17,13 +17,19 @@ if TYPE_CHECKING:
 
     from sepme.bench import Report
 
-_PLACES = ("scene", "stage", "level", "rung", "concept_i", "attack", "party")
+_PLACES = (
+    "scene", "size", "stage", "state", "level", "rung", "concept_i", "attack", "party", "domain",
+    "listed",
+)  # fmt: skip
 """Columns that tell rows of one benchmark apart."""
+_COMPARING = ("capacity", "methods")
+"""Benchmarks of several methods."""
 
 Name = Annotated[
     str,
     typer.Argument(
-        metavar="BENCHMARK", help="algebra, attacks, efficiency, ladder, methods or scenes."
+        metavar="BENCHMARK",
+        help="algebra, attacks, capacity, efficiency, ladder, methods or scenes.",
     ),
 ]
 Method = Annotated[
@@ -31,13 +37,13 @@ Method = Annotated[
     typer.Option(
         "--method",
         metavar="NAME",
-        help="See `sepme methods`; methods: repeat, or all.",
+        help="See `sepme methods`; capacity, methods: repeat; methods: all.",
         show_default="sepme; methods: all",
     ),
 ]
 Concept = Annotated[
     list[str] | None,
-    typer.Option("--concept", metavar="NAME", help="All but scenes: this one; repeat."),
+    typer.Option("--concept", metavar="NAME", help="All but capacity, scenes: this one; repeat."),
 ]
 Domain = Annotated[
     Literal["styles", "objects"] | None,
@@ -46,7 +52,9 @@ Domain = Annotated[
 Full = Annotated[bool, typer.Option("--full", help="attacks: all of them, not the cheap ones.")]
 Least = Annotated[
     int | None,
-    typer.Option("--least", metavar="N", help="All but attacks, efficiency: images of a figure."),
+    typer.Option(
+        "--least", metavar="N", help="Images of a figure; not attacks, capacity, efficiency."
+    ),
 ]
 Seed = Annotated[
     int | None, typer.Option("--seed", metavar="N", help="Of fits and images.", show_default="0")
@@ -124,7 +132,7 @@ def bench(  # noqa: PLR0913, PLR0917 (one per flag)
 
 def _methods(benchmark: str, names: Sequence[str]) -> dict[str, Any]:
     """One method; several where they are compared."""
-    if benchmark == "methods":
+    if benchmark in _COMPARING:
         return {"methods": tuple(names) or None}
     if len(names) > 1:
         raise SpecError(

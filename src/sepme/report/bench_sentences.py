@@ -38,7 +38,9 @@ def _of_one(rows: Sequence[Row]) -> Iterator[str]:
     for domain in dict.fromkeys(row["domain"] for row in scenes):
         yield from _scenes([row for row in scenes if row["domain"] == domain], domain)
     yield from _ladder([row for row in rows if row["benchmark"] == "ladder"])
-    yield from _separability([row for row in rows if row["metric"] == "separability"])
+    yield from _separability(
+        [row for row in rows if row["metric"] == "separability" and "concept_i" in row]
+    )
     yield from attack_sentences([row for row in rows if row["benchmark"] == "attacks"])
 
 

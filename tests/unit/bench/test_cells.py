@@ -15,6 +15,14 @@ from tests.unit.executors.here import Here
 SMALL = {
     "algebra": ALGEBRA,
     "attacks": {"concepts": ("ink", "cat"), "attacks": ("typo",), "examples": 2, "steps": 1},
+    "capacity": {
+        "methods": ("careless",),
+        "sizes": (1, 2),
+        "arrive": (2,),
+        "restores": 1,
+        "images": 2,
+        "steps": 1,
+    },
     "ladder": {"concepts": ("ink", "cat"), "least": 2, "steps": 1, "neighbours": 1},
     "methods": {
         "methods": ("sepme", "careless"),
@@ -24,7 +32,7 @@ SMALL = {
     },
     "scenes": {"scenes": (1, 3), "least": 1, "steps": 1},
 }
-CELLS = {"algebra": 3, "attacks": 2, "ladder": 2, "methods": 8, "scenes": 2}
+CELLS = {"algebra": 3, "attacks": 2, "capacity": 3, "ladder": 2, "methods": 8, "scenes": 2}
 TIMES = {"seconds", "peak_memory_mb", "attack_seconds"}
 
 

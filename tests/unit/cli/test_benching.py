@@ -47,6 +47,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
         ("efficiency --method uce --set method=esd", {"method": "esd"}),
         ("scenes --domain objects --set scenes=[1,2]", {"domain": "objects", "scenes": [1, 2]}),
         ("attacks --full --set budget=5", {"full": True, "budget": 5}),
+        (
+            "capacity --method sepme-text --method uce --set sizes=1,2,5",
+            {"methods": ("sepme-text", "uce"), "sizes": "1,2,5"},
+        ),
         ("ladder --executor process", {"executor": Process()}),
         ("methods", {}),
         (
