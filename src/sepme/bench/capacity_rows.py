@@ -162,7 +162,7 @@ class Watch:
         yield self.spec.row("exact", exact, size, **shared)
         for listed in ("erased", "all") if self.eraser.rest else ("erased",):
             found = self.eraser.separabilities(crowd, rest=listed == "all")
-            ends = {"lowest": min(found), "highest": max(found)}
+            ends: dict[str, Any] = {"lowest": min(found), "highest": max(found)}
             yield self.spec.row("separability", mean(found), size, **shared, listed=listed, **ends)
 
     def failed(self, erasure: Erasure, size: int, columns: Mapping[str, Any]) -> Row:
@@ -173,11 +173,11 @@ class Watch:
             size: How many there were to fit.
             columns: Of the row.
         """
-        told = {
+        told: dict[str, Any] = {
             "refused": "+".join(erasure.refused),
             "reason": next(iter(erasure.refused.values()), ""),
         }
-        where = {"concepts": "erased", "split": "none", "domain": "all"}
+        where: dict[str, Any] = {"concepts": "erased", "split": "none", "domain": "all"}
         return self.spec.row("failed", len(erasure.refused), size, **columns, **where, **told)
 
     def _splits(self) -> dict[str, int]:
