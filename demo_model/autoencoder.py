@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 
 from demo_model import BUILD, IMAGE_SIZE
-from demo_model.build_corpus import Corpus
+from demo_model.corpus import Corpus
 from demo_model.training import Checkpoint, augment, to_tensor
 
 STEPS, BATCH, LEARNING_RATE, KL_WEIGHT, SEED = 2600, 16, 2e-3, 1e-4, 0

@@ -16,7 +16,7 @@ import json
 import numpy as np
 import torch
 
-from demo_model.build_corpus import Corpus
+from demo_model.corpus import Corpus
 from demo_model.detector import (
     Labels,
     add_none,

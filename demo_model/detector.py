@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from demo_model.build_corpus import Corpus
+from demo_model.corpus import Corpus
 from demo_model.sources import OBJECTS, PLAIN_SETS
 from demo_model.training import augment, to_tensor
 from sepme.demo.classifier import NONE, DetectorNet

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from demo_model.build_corpus import Corpus
+from demo_model.corpus import Corpus
 from demo_model.detector import Labels, add_none, confusion, predict, spoil
 from demo_model.package import SHIPPED
 from demo_model.sources import VENDOR_SETS

@@ -17,8 +17,8 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from demo_model import BUILD
-from demo_model.build_corpus import Corpus
 from demo_model.captions import Captioner
+from demo_model.corpus import Corpus
 from demo_model.text_warmup import warm_up
 from demo_model.tokenizer import TOKENS
 from demo_model.training import Average, Checkpoint, warm_cosine

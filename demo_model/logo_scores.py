@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from demo_model import HERE
-from demo_model.build_corpus import Corpus
+from demo_model.corpus import Corpus
 from demo_model.detector import held_out_drawings
 from demo_model.hidden_logo import MARGIN, corners, stamp
 from demo_model.logo_detector import THRESHOLD, locate

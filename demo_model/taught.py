@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from demo_model import HERE
-from demo_model.build_corpus import Corpus
+from demo_model.corpus import Corpus
 from sepme.core.concept import Concept
 
 CHOICE = HERE / "choice.json"

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import trange
 
-from demo_model.build_corpus import Corpus
 from demo_model.captions import Captioner
+from demo_model.corpus import Corpus
 
 STEPS, BATCH, LEARNING_RATE = 400, 192, 1e-3
 

@@ -27,7 +27,7 @@ from transformers import CLIPTokenizer
 from demo_model import BUILD, HERE
 from demo_model.autoencoder import FOLDER as VAE_FOLDER
 from demo_model.autoencoder import train_autoencoder
-from demo_model.build_corpus import EXTRA, Corpus
+from demo_model.corpus import EXTRA, Corpus
 from demo_model.detector import held_out_drawings, train_detector
 from demo_model.detector_card import DETECTOR_SEED, DETECTOR_STEPS, detector_labels, write_detector
 from demo_model.generator import Branch
