@@ -5,22 +5,20 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from torch import Tensor
 
 from sepme.core.backend import CROSS_ATTN_KV, Backend
-from sepme.core.concept import BLANK, Concept
+from sepme.core.concept import Concept
 from sepme.core.listing import apart, listed
 from sepme.core.method import Method, from_paper
-from sepme.core.record import Scalar
 from sepme.core.shift import ConceptShift
-from sepme.linalg.null_space import null_space, private_directions, separability
 from sepme.methods._batches import Batches
-from sepme.methods._correlation import UNITS, correlation
-from sepme.methods._descent import Change, Deltas, Factors, Learner, Matrices, descend
+from sepme.methods._changes import Change, Matrices
+from sepme.methods._descent import Learner, descend
 from sepme.methods._pools import FrozenPool, frozen_pool
-from sepme.methods._training import MomentumStop, OnStep, run, told
+from sepme.methods._training import OnStep, run, told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,84 +115,6 @@ class Trained(Method):
         what = told(self, model, others, seed)
         steps = descend(tuple(learners.values()), steps=most)
         run(steps, label, most, on_step, parts=learners, what=what)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Separable(Trained):
-    """Decorrelates a concept's noise representation, inside the null space of everything else.
-
-    The hyper-parameters are described at `sepme.methods.sepme.SepME`.
-    """
-
-    scale: float = from_paper(1e-4, above=0)
-    momentum: float = from_paper(0.9, least=0, most=1)
-    threshold: float = from_paper(1e-4)
-    penalty: float = from_paper(1e-6, least=0)
-    decorrelate: Literal["batch", "sample", "channel"] = from_paper("batch", one_of=UNITS)
-    reversal: float = from_paper(0.0, least=0)
-    basis: Literal["null-space", "private"] = from_paper(
-        "null-space", one_of=("null-space", "private")
-    )
-    energy: float = from_paper(1.0, above=0, most=1)
-    rtol: float = from_paper(1e-6, above=0, most=1)
-
-    def _learn(
-        self,
-        model: Backend,
-        others: Mapping[Concept, tuple[Concept, ...]],
-        seed: int,
-        on_step: OnStep | None,
-    ) -> tuple[ConceptShift, ...]:
-        rooms = {concept: self._room(model, concept, known) for concept, known in others.items()}
-        learners = {
-            concept: self._learner(model, directions, self._parts(model, concept, seed))
-            for concept, (directions, _) in rooms.items()
-        }
-        named = {concept.name: learner for concept, learner in learners.items()}
-        self._descend(named, model, others, seed, on_step)
-        return tuple(
-            ConceptShift(
-                concepts=(concept,),
-                payload=learners[concept].change.payload(),
-                decoupled_from=tuple(other.name for other in known),
-                separable=self.separable,
-                provenance=self.provenance(
-                    model, seed=seed, fit=rooms[concept][1] | learners[concept].stop.facts()
-                ),
-            )
-            for concept, known in others.items()
-        )
-
-    def _room(
-        self, model: Backend, concept: Concept, others: Sequence[Concept]
-    ) -> tuple[Tensor, dict[str, Scalar]]:
-        """Directions the shift may use, ``(r, d_text)``, and what is to be told of them."""
-        prompts = dict.fromkeys(prompt for other in others for prompt in other.prompts)
-        space = null_space(model.encode(tuple(prompts)), rtol=self.rtol)
-        rows = model.encode(concept.prompts)
-        own = private_directions(rows, space, energy=self.energy)  # raises if there is none
-        directions = own if self.basis == "private" else space.basis
-        return directions, {
-            "rank": space.rank,
-            "leak": space.leak,
-            "separability": separability(rows, model.encode(BLANK.prompts), space),
-            "directions": len(directions),
-        }
-
-    def _learner(self, model: Backend, directions: Tensor, batches: Batches[FrozenPool]) -> Learner:
-        """What trains one shift; one U-Net forward and backward a step, none after the stop."""
-        factors = Factors.zeros(model.sites(self.target_modules), directions, self.scale)
-        stop = MomentumStop(self.momentum, self.threshold)
-
-        def left(deltas: Deltas) -> Tensor:
-            part = next(batches)
-            noise = model.predict_noise(part.latents, part.timesteps, part.embeds, deltas=deltas)
-            now, how = noise.float() - part.blank, {"reversal": self.reversal}
-            return correlation(now, part.representation, self.decorrelate, **how)
-
-        return Learner.of(
-            factors, left, stop, rate=self.learning_rate, penalty=self.penalty, sources=[batches]
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import mul
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from sepme.core.dense_shift import DenseShift
-from sepme.core.payload import Payload, SiteShift
 from sepme.core.state import State, Stateful, gathered, spread
+from sepme.methods._changes import Change, Deltas
 from sepme.methods._optimizers import load_optimizer, optimizer_state
 from sepme.methods._training import MomentumStop, Step
-
-Deltas: TypeAlias = Mapping[str, Tensor]
-"""Site to its change, ``(d_out, d_in)``."""
 
 Loss: TypeAlias = Callable[[Deltas], Tensor]
 """Loss of the model with some changes on the next batch; a differentiable scalar."""
@@ -32,74 +28,6 @@ MOST_BALANCE = 10.0
 def steepest(loss: Tensor, deltas: Deltas) -> Sequence[Tensor]:
     """The gradient of a loss in each change, zero in those it does not depend on."""
     return torch.autograd.grad(loss, list(deltas.values()), materialize_grads=True)
-
-
-class Change(Protocol):
-    """A shift while it is learned."""
-
-    @property
-    def parameters(self) -> Mapping[str, Tensor]:
-        """What is learned, by site."""
-
-    def deltas(self) -> dict[str, Tensor]:
-        """The change of every site, differentiable in the parameters."""
-
-    def payload(self) -> Payload:
-        """What has been learned so far."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Factors:
-    """A change inside a null space: ``dW_l = beta A_l D``, with the ``A_l`` as parameters."""
-
-    scale: float
-    directions: Tensor
-    parameters: Mapping[str, Tensor]
-
-    @classmethod
-    def zeros(cls, sites: Mapping[str, Tensor], directions: Tensor, scale: float) -> Factors:
-        """No change at all, in float32 beside the sites' weights."""
-        device = next(iter(sites.values())).device
-        shared = directions.to(device, torch.float32)
-        parameters = {
-            site: torch.zeros(len(weight), len(shared), device=device, requires_grad=True)
-            for site, weight in sites.items()
-        }
-        return cls(scale, shared, parameters)
-
-    def deltas(self) -> dict[str, Tensor]:
-        """The change of every site, ``(d_out, d_text)``, differentiable."""
-        return {s: self.scale * a @ self.directions for s, a in self.parameters.items()}
-
-    def payload(self) -> SiteShift:
-        """What has been learned so far."""
-        learned = {s: self.scale * a.detach() for s, a in self.parameters.items()}
-        return SiteShift(self.directions, learned)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Matrices:
-    """A change of every number of a weight: the ``dW_l`` themselves are the parameters."""
-
-    parameters: Mapping[str, Tensor]
-
-    @classmethod
-    def zeros(cls, sites: Mapping[str, Tensor]) -> Matrices:
-        """No change at all, in float32 beside the sites' weights."""
-        return cls(
-            {
-                site: torch.zeros_like(weight, dtype=torch.float32, requires_grad=True)
-                for site, weight in sites.items()
-            }
-        )
-
-    def deltas(self) -> dict[str, Tensor]:
-        """The change of every site, ``(d_out, d_in)``, differentiable."""
-        return dict(self.parameters)
-
-    def payload(self) -> DenseShift:
-        """What has been learned so far."""
-        return DenseShift(self.parameters)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,7 +14,8 @@ from sepme.core.concept import Concept
 from sepme.core.method import from_paper
 from sepme.methods._bases import Unconstrained
 from sepme.methods._batches import Batches, Rows, Turns
-from sepme.methods._descent import Change, Deltas, Learner
+from sepme.methods._changes import Change, Deltas
+from sepme.methods._descent import Learner
 from sepme.methods._pools import noised_images, pristine_noise
 from sepme.methods._templates import wordings
 from sepme.methods._training import MomentumStop

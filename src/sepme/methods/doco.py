@@ -18,7 +18,8 @@ from sepme.errors import MethodError
 from sepme.linalg.conflict import without_conflict
 from sepme.methods._bases import Unconstrained
 from sepme.methods._batches import Batches, Turns
-from sepme.methods._descent import Change, Deltas, Learner, Rule, steepest
+from sepme.methods._changes import Change, Deltas
+from sepme.methods._descent import Learner, Rule, steepest
 from sepme.methods._discriminator import Discriminator
 from sepme.methods._pools import Noised, noised_images, pristine_noise
 from sepme.methods._training import MomentumStop, Step, run, told

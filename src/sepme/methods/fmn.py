@@ -15,7 +15,8 @@ from sepme.core.method import from_paper
 from sepme.methods._attention import norm
 from sepme.methods._bases import Unconstrained
 from sepme.methods._batches import Batches, Rows, Turns
-from sepme.methods._descent import Change, Deltas, Learner
+from sepme.methods._changes import Change, Deltas
+from sepme.methods._descent import Learner
 from sepme.methods._pools import noised_images
 from sepme.methods._spans import phrase_rows
 from sepme.methods._templates import Wording, wordings

@@ -16,7 +16,8 @@ from sepme.core.method import from_paper
 from sepme.core.negative_guard import NegativeGuard
 from sepme.errors import MethodError, SpecError
 from sepme.methods._batches import Batches
-from sepme.methods._descent import Deltas, Learner, Matrices, descend
+from sepme.methods._changes import Deltas, Matrices
+from sepme.methods._descent import Learner, descend
 from sepme.methods._locations import Captions, area_weights, covered
 from sepme.methods._pools import noised_latents
 from sepme.methods._spans import text_end

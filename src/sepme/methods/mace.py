@@ -20,8 +20,9 @@ from sepme.linalg.fusion import fuse
 from sepme.linalg.text_map import text_map
 from sepme.methods._adapters import Adapters
 from sepme.methods._attention import for_layer, norm
+from sepme.methods._changes import Deltas
 from sepme.methods._context import Context, context_of
-from sepme.methods._descent import Deltas, Learner, descend
+from sepme.methods._descent import Learner, descend
 from sepme.methods._regions import regions
 from sepme.methods._training import MomentumStop, OnStep, run, told
 

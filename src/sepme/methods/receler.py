@@ -19,7 +19,8 @@ from sepme.methods._adversary import Search, adversarial
 from sepme.methods._attention import for_layer
 from sepme.methods._bases import Unconstrained
 from sepme.methods._batches import Batches, Draw, Rows, Turns
-from sepme.methods._descent import Change, Deltas, Learner
+from sepme.methods._changes import Change, Deltas
+from sepme.methods._descent import Learner
 from sepme.methods._pools import noised_images, pristine_noise
 from sepme.methods._regions import concept_masks
 from sepme.methods._spans import text_end

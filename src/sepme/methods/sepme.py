@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from sepme.methods._bases import Separable
+from sepme.methods._separable import Separable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,12 @@ class SepME(Separable):
         batch_size: Noised latents a step (paper: 1).
         basis: ``"null-space"`` learns on every direction of the null space, as the paper does;
             ``"private"`` only on those along which the target's own rows move.
+        learns: ``"site"`` learns a matrix ``A_l`` for every site, as the paper does; ``"text"`` one
+            map of text space for all of them, ``dW_l = W_l beta A D``, with as many parameters as
+            one site has. The scale is divided by the usual norm of a row of the weights then.
+        start: What ``A`` is before the first step: ``"zero"``, as in the paper, or
+            ``"closed-form"``, the smallest map along the same directions that sends the concept's
+            family of sentences to its anchor's; the encoder must be causal.
         energy: Share of the target's squared norm the private directions keep, above 0 to 1.
         rtol: Relative tolerance of the null space's rank (dimensionless).
         images: Images the pristine model draws for the concept.

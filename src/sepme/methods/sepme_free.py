@@ -14,8 +14,9 @@ from sepme.core.backend import Backend
 from sepme.core.concept import BLANK, Concept
 from sepme.core.method import from_paper
 from sepme.methods._bases import Unconstrained
+from sepme.methods._changes import Change, Deltas
 from sepme.methods._correlation import correlation
-from sepme.methods._descent import Change, Deltas, Learner, balance
+from sepme.methods._descent import Learner, balance
 from sepme.methods._pools import FrozenPool
 from sepme.methods._training import MomentumStop
 

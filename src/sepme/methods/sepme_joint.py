@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from sepme.core.backend import Backend
 from sepme.core.concept import Concept
 from sepme.core.shift import ConceptShift
-from sepme.methods._bases import Separable
+from sepme.methods._separable import Separable
 from sepme.methods._training import OnStep
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 
 from sepme.core.backend import CROSS_ATTN_KV, Backend
@@ -21,8 +20,8 @@ from sepme.core.text_shift import TextShift
 from sepme.linalg.leave_one_out import leave_one_out
 from sepme.linalg.low_rank import LowRank
 from sepme.linalg.null_space import NullSpace, separability
-from sepme.linalg.text_system import Moments, TextSystem, pooled
-from sepme.methods._families import family_pairs, family_rows
+from sepme.linalg.text_system import TextSystem
+from sepme.methods._anchoring import LAMB, POOLED, SENTENCES, WEIGHT, moved, still
 from sepme.methods._gates import Gates
 from sepme.methods._rows import all_rows
 
@@ -69,10 +68,10 @@ class SepMEText(Method):
     restorable: ClassVar[str] = "any one concept; exactly on listed prompts while there is room"
     cost: ClassVar[str] = "one linear system as wide as the text embedding, no image"
 
-    lamb: float = from_paper(2.0, above=0)
-    weight: float = from_paper(10.0, above=0)
-    sentences: int = from_paper(8, least=0)
-    pooled: int = from_paper(8, least=0)
+    lamb: float = from_paper(LAMB, above=0)
+    weight: float = from_paper(WEIGHT, above=0)
+    sentences: int = from_paper(SENTENCES, least=0)
+    pooled: int = from_paper(POOLED, least=0)
     rank: int = from_paper(4, least=0)
     least: float = from_paper(0.05, above=0)
     rtol: float = from_paper(1e-6, above=0, most=1)
@@ -132,17 +131,18 @@ class SepMEText(Method):
         self, model: Backend, others: Mapping[Concept, tuple[Concept, ...]], seed: int
     ) -> tuple[ConceptShift, ...]:
         everything = dict.fromkeys(other for alone in others.values() for other in alone)
-        still = tuple(concept for concept in everything if concept not in others)
-        moved = {concept: self._moved(model, concept) for concept in others}
-        known = (*moved.values(), *(self._still(model, concept) for concept in still))
+        staying = tuple(concept for concept in everything if concept not in others)
+        counts = {"sentences": self.sentences, "most": self.pooled}
+        rows = {c: moved(model, c, weight=self.weight, **counts) for c in others}
+        known = (*rows.values(), *(still(model, c, **counts) for c in staying))
         soft = TextSystem.of(known, lamb=self.lamb)
-        rooms = self._rooms(model, tuple(others), still)
+        rooms = self._rooms(model, tuple(others), staying)
         gates = Gates(model, self.sentences)
         found = []
         for concept, (space, facts) in rooms.items():
             hard = space and TextSystem.of(known, lamb=self.lamb, basis=space.basis)
-            change = (hard or soft).map(moved[concept], rank=self.rank)
-            told = {**facts, "rank": len(change.right), "rows": len(moved[concept].rows)}
+            change = (hard or soft).map(rows[concept], rank=self.rank)
+            told = {**facts, "rank": len(change.right), "rows": len(rows[concept].rows)}
             payload, more = self._payload(model, change, gates, concept, others[concept])
             spared = others[concept] if space or self.gate else ()
             found.append(
@@ -171,24 +171,13 @@ class SepMEText(Method):
         gate = gates.gate(concept, others)
         return GatedGuard(gate.discriminant, left, right, gate.threshold), gate.facts
 
-    def _moved(self, model: Backend, concept: Concept) -> Moments:
-        """What is to move, and where, counted ``weight`` times."""
-        family = family_pairs(model, concept, self.sentences)
-        gap = family.anchors - family.targets
-        return pooled(family.targets, gap, most=self.pooled).weighted(self.weight)
-
-    def _still(self, model: Backend, concept: Concept) -> Moments:
-        """What is to stay where it is."""
-        rows = family_rows(model, concept, self.sentences)
-        return pooled(rows, torch.zeros_like(rows), most=self.pooled)
-
     def _rooms(
-        self, model: Backend, concepts: Sequence[Concept], still: Sequence[Concept]
+        self, model: Backend, concepts: Sequence[Concept], staying: Sequence[Concept]
     ) -> dict[Concept, tuple[NullSpace | None, dict[str, Scalar]]]:
         """For each concept the directions no listed prompt uses, if these tell it apart."""
         own = [all_rows(model, (concept,)) for concept in concepts]
         blank = model.encode(BLANK.prompts)
-        spaces = leave_one_out(all_rows(model, still), own, rtol=self.rtol)
+        spaces = leave_one_out(all_rows(model, staying), own, rtol=self.rtol)
         rooms: dict[Concept, tuple[NullSpace | None, dict[str, Scalar]]] = {}
         for concept, rows, space in zip(concepts, own, spaces, strict=True):
             share = _separability(rows, blank, space) if space else 0.0

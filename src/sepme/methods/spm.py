@@ -19,7 +19,8 @@ from sepme.core.method import from_paper
 from sepme.core.shift import ConceptShift
 from sepme.methods._bases import Trained
 from sepme.methods._batches import Draw
-from sepme.methods._descent import Deltas, Learner, Loss
+from sepme.methods._changes import Deltas
+from sepme.methods._descent import Learner, Loss
 from sepme.methods._pools import FrozenPool
 from sepme.methods._training import MomentumStop, OnStep
 

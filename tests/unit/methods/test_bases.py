@@ -3,7 +3,8 @@ import torch
 
 from sepme.core.concept import Concept
 from sepme.errors import MethodError, NotSeparable
-from sepme.methods._bases import Separable, Trained, Unconstrained
+from sepme.methods._bases import Trained, Unconstrained
+from sepme.methods._separable import Separable
 from sepme.methods.esd import ESD
 from sepme.methods.sepme import SepME
 from sepme.methods.sepme_free import SepMEFree

@@ -6,7 +6,8 @@ import torch
 from sepme.core.dense_shift import DenseShift
 from sepme.core.payload import SiteShift
 from sepme.errors import Diverged
-from sepme.methods._descent import MOST_BALANCE, Factors, Learner, Matrices, balance, descend
+from sepme.methods._changes import Factors, Matrices
+from sepme.methods._descent import MOST_BALANCE, Learner, balance, descend
 from sepme.methods._training import MomentumStop
 
 SITES = {"k": torch.randn(3, 4), "v": torch.randn(5, 4)}
@@ -133,7 +134,7 @@ def test_a_loss_that_is_no_number_ends_it() -> None:
 
 def test_payloads() -> None:
     directions = torch.eye(2, 4).double()
-    factors, matrices = Factors.zeros(SITES, directions, 0.5), Matrices.zeros(SITES)
+    factors, matrices = Factors.of(SITES, directions, 0.5), Matrices.zeros(SITES)
     with torch.no_grad():
         factors.parameters["k"].fill_(1.0)
         matrices.parameters["k"].fill_(1.0)

@@ -4,7 +4,8 @@ import torch
 from sepme.core.concept import BLANK, Concept
 from sepme.core.dense_shift import DenseShift
 from sepme.errors import Diverged, MethodError, NotSeparable, SpecError
-from sepme.methods._descent import Matrices, steepest
+from sepme.methods._changes import Matrices
+from sepme.methods._descent import steepest
 from sepme.methods._discriminator import Discriminator
 from sepme.methods.doco import DoCo, _clean, preserved_prompts
 from tests.tiny import TINY_CONCEPTS, noise_of

@@ -19,8 +19,8 @@ SMALL = {"images": 2, "pool": 4, "max_steps": 12, "scale": 0.02, "threshold": -1
         ("learning_rate", 0), ("learning_rate", math.nan), ("learning_rate", "0.1"),
         ("scale", -1e-4), ("momentum", 1.5), ("threshold", math.inf), ("penalty", -1),
         ("max_steps", 0), ("max_steps", 1.5), ("max_steps", True), ("batch_size", -1),
-        ("basis", "full"), ("energy", 0), ("energy", 1.1), ("rtol", 0), ("images", 0),
-        ("pool", 0), ("bins", 0), ("target_modules", 3),
+        ("basis", "full"), ("learns", "map"), ("start", 0), ("energy", 0), ("energy", 1.1),
+        ("rtol", 0), ("images", 0), ("pool", 0), ("bins", 0), ("target_modules", 3),
     ],
 )  # fmt: skip
 def test_values_out_of_range(key: str, bad: object) -> None:
@@ -104,6 +104,34 @@ def test_only_a_bounded_unit_may_be_reversed(tiny_model) -> None:
 
     assert reached(0.0) >= 0
     assert -0.5 <= reached(0.5) < 0
+
+
+@pytest.mark.parametrize("basis", ["null-space", "private"])
+def test_one_map_of_text_space_can_be_learned_for_all_sites(tiny_model, basis: str) -> None:
+    losses: list[float] = []
+    method = sepme.SepME(**SMALL, learns="text", basis=basis)
+    shift = method.fit(
+        tiny_model, TARGET, retain=[OTHER], on_step=lambda step: losses.append(step.loss)
+    )
+    assert shift.payload.sites == tuple(sorted(tiny_model.sites()))
+    assert shift.payload.left.shape == (64, shift.provenance.fit["directions"])
+    assert losses[-1] < losses[0]
+    rows = tiny_model.encode(OTHER.prompts) @ shift.payload.right.T
+    assert rows.abs().max() < 1e-5
+    assert (tiny_model.encode(TARGET.prompts) @ shift.payload.right.T).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("learns", ["site", "text"])
+def test_a_closed_form_start_is_nearer_to_the_goal(tiny_model, learns: str) -> None:
+    first: dict[str, float] = {}
+    for start in ("zero", "closed-form"):
+        losses: list[float] = []
+        method = sepme.SepME(**SMALL | {"max_steps": 1}, learns=learns, start=start,
+                             decorrelate="sample", reversal=1.0)  # fmt: skip
+        method.fit(tiny_model, TARGET, retain=[OTHER], on_step=lambda s: losses.append(s.loss))  # noqa: B023
+        first[start] = losses[0]
+    assert first["zero"] == pytest.approx(1, abs=1e-4)
+    assert first["closed-form"] < 0.8
 
 
 def test_target_modules_choose_the_sites(tiny_model) -> None:
