@@ -99,6 +99,9 @@ def judged(rows: Rows) -> Record:
         "seconds_per_fit": {
             row["concepts"]: round(row["value"], 2) for row in rows if row["metric"] == "seconds"
         },
+        "steps_per_fit": {
+            row["concepts"]: row["value"] for row in rows if row["metric"] == "steps"
+        },
     }
 
 

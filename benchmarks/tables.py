@@ -2,9 +2,9 @@
 
 ``python -m benchmarks.tables RESULTS`` reads ``scenes-*.json``, ``ladder-*.json``,
 ``attacks-*.json``, ``methods-*.json`` and ``capacity-*.json``, as ``sepme bench ... --out`` writes
-them, into ``docs/experiments``, without the rows of single time steps. Benchmarks without a file
-there keep the rows they have; without a folder it only renders. Tables stand in the pages between
-``<!-- NAME -->`` and ``<!-- end -->``.
+them, into ``docs/experiments``, without the rows of single time steps. A run replaces the one with
+the same methods, domain and settings; others stay. Without a folder it only renders. Tables stand
+in the pages between ``<!-- NAME -->`` and ``<!-- end -->``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import capacity_page, how_many, method_pages
+from benchmarks import capacity_page, how_many, method_pages, variants
 from sepme.report.bench_attacks import attack_table
 from sepme.report.bench_methods import methods_table
 from sepme.report.tables import Table
@@ -44,7 +44,20 @@ def collect(results: Path, benchmark: str) -> Runs:
     kept = [
         {**run, "rows": [row for row in run["rows"] if row.get("time") is None]} for run in runs
     ]
-    return sorted(kept, key=lambda run: place(run["rows"][0]["method"]))
+    return kept
+
+
+def merged(old: Runs, new: Runs) -> Runs:
+    """Runs with others put in place of those they repeat, in the order of the pages."""
+    runs = {identity(run): run for run in (*old, *new)}
+    return sorted(runs.values(), key=lambda run: place(run["rows"][0]["method"]))
+
+
+def identity(run: Mapping[str, Any]) -> str:
+    """What a run and its repetition share."""
+    told = run["environment"]["options"]
+    names = ("method", "methods", "domain", "retained", "hyperparameters", "sizes", "reproject")
+    return json.dumps([told.get(name) or None for name in names], sort_keys=True)
 
 
 def place(method: str) -> tuple[int, str]:
@@ -197,6 +210,10 @@ def rendered(kept: Mapping[str, Runs]) -> Iterator[tuple[str, str, str]]:
     times = json.loads((PAGES / "capacity-plan.json").read_text())["rows"]
     for name, columns, lines in capacity_page.blocks(times):
         yield "../cluster.md", name, markdown(columns, lines)
+    for path in sorted(PAGES.glob("variants-*.json")):
+        columns, lines = variants.table(json.loads(path.read_text())["rows"])
+        method = path.stem.removeprefix("variants-")
+        yield f"../methods/{method}.md", "variants", markdown(columns, lines)
     for method, block in method_pages.blocks([r for run in kept["methods"] for r in run["rows"]]):
         yield f"../methods/{method}.md", "demo", block
 
@@ -220,8 +237,9 @@ def main() -> None:
     parser.add_argument("results", type=Path, nargs="?", help="folder of results")
     chosen = parser.parse_args()
     for name in BENCHMARKS if chosen.results else ():
+        path = PAGES / f"{name}.json"
         if runs := collect(chosen.results, name):
-            (PAGES / f"{name}.json").write_text(json.dumps(runs) + "\n")
+            path.write_text(json.dumps(merged(json.loads(path.read_text()), runs)) + "\n")
     kept = {name: json.loads((PAGES / f"{name}.json").read_text()) for name in BENCHMARKS}
     for page, name, table in rendered(kept):
         put(PAGES / page, name, table)

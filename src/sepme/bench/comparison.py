@@ -117,6 +117,8 @@ class Compared:
                 "peak_memory_mb", told, len(peaks), **columns, upper_bound=not raised
             )
         yield self.spec.median("bytes", [take.nbytes for take in takes], **columns)
+        if steps := [take.steps for take in takes if take.steps]:
+            yield self.spec.median("steps", steps, **columns)
 
     def _split(self, group: Group) -> str:
         return "literal" if group == "literal" else self.spec.templates

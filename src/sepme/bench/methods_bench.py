@@ -38,8 +38,9 @@ class Methods(Benchmark):
     Rows of prompts that name no erased concept: ``retained_accuracy`` in the role ``same domain``
     and ``other domain``, and drift. ``restore_error`` is the largest pixel difference on a
     restored concept's own prompts, in the stage ``one restored`` (the first of several, the others
-    still erased) or ``all restored``. ``seconds``, ``peak_memory_mb`` and ``bytes`` (per concept)
-    are of when the fit was first made. A fit that raises gives a row ``fit_failed``.
+    still erased) or ``all restored``. ``seconds``, ``peak_memory_mb``, ``bytes`` (per concept) and,
+    where something is trained, ``steps`` are of when the fit was first made. A fit that raises
+    gives a row ``fit_failed``.
 
     Args:
         method: Not used; name ``methods``.

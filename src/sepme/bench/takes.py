@@ -146,6 +146,7 @@ class Take:
         failures: Fits for giving back that could not be made.
         cost: Of the fit.
         nbytes: Bytes of all shifts, per concept.
+        steps: Optimisation steps of all shifts; 0 where nothing is trained.
     """
 
     fit: int
@@ -154,6 +155,7 @@ class Take:
     failures: tuple[Failure, ...]
     cost: Cost
     nbytes: float
+    steps: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +194,9 @@ class Crew:
             looks = {g: self._look(seen, self.plan.cases(task, g, turn)) for g in GROUPS}
         back, failures = self._back(task, method, shifts, seed) if self.plan.restores else ((), ())
         nbytes = sum(shift.nbytes for shift in shifts) / len(task.concepts)
-        return Take(seed, looks, back, failures, cost, nbytes)
+        told = [shift.provenance.fit.get("steps") for shift in shifts]
+        steps = sum(count for count in told if isinstance(count, int))
+        return Take(seed, looks, back, failures, cost, nbytes, steps)
 
     def _look(
         self, seen: ErasedPipeline, cases: tuple[Case, ...]

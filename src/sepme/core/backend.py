@@ -24,7 +24,21 @@ Delta: TypeAlias = Tensor | LowRank
 """A differentiable change of one weight, dense or as two factors applied beside it."""
 
 
-class Backend(Protocol):
+class Encoder(Protocol):
+    """What reads prompts."""
+
+    def encode(self, prompts: Sequence[str]) -> Tensor:
+        """Text embeddings of the prompts.
+
+        Args:
+            prompts: ``n`` prompts.
+
+        Returns:
+            ``(n, tokens, d_text)``.
+        """
+
+
+class Backend(Encoder, Protocol):
     """A text-to-image diffusion model, seen from the core.
 
     A site is named by its module path, without ``.weight``. Nothing here changes the model.
@@ -56,16 +70,6 @@ class Backend(Protocol):
         Returns:
             Module path to weight, ``(d_out, d_in)`` or ``(d_out, d_in, height, width)``, whatever
             is erased at the moment. Read only, and good until the model is changed.
-        """
-
-    def encode(self, prompts: Sequence[str]) -> Tensor:
-        """Text embeddings of the prompts.
-
-        Args:
-            prompts: ``n`` prompts.
-
-        Returns:
-            ``(n, tokens, d_text)``.
         """
 
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:

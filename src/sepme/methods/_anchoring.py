@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sepme.core.backend import Backend
+from sepme.core.backend import Encoder
 from sepme.core.concept import Concept
 from sepme.linalg.low_rank import LowRank
 from sepme.linalg.text_system import Moments, TextSystem, pooled
 from sepme.methods._families import family_pairs, family_rows
+from sepme.methods._reader import Reader
 
 LAMB, WEIGHT = 2.0, 10.0
 """Weight of a small map (squared row norms), and how often rows to move count."""
@@ -21,7 +22,7 @@ SENTENCES, POOLED = 8, 8
 
 
 def moved(
-    model: Backend,
+    model: Encoder,
     concept: Concept,
     *,
     weight: float = WEIGHT,
@@ -46,7 +47,7 @@ def moved(
 
 
 def still(
-    model: Backend, concept: Concept, *, sentences: int = SENTENCES, most: int = POOLED
+    model: Encoder, concept: Concept, *, sentences: int = SENTENCES, most: int = POOLED
 ) -> Moments:
     """What is to stay where it is.
 
@@ -61,7 +62,7 @@ def still(
 
 
 def anchoring(
-    model: Backend, concept: Concept, others: Sequence[Concept], directions: Tensor
+    model: Encoder, concept: Concept, others: Sequence[Concept], directions: Tensor
 ) -> LowRank:
     """The smallest map that reads some directions and sends a concept to its anchor.
 
@@ -77,6 +78,7 @@ def anchoring(
     Raises:
         MethodError: As `moved`.
     """
-    target = moved(model, concept)
-    known = (target, *(still(model, other) for other in others))
+    reader = Reader(model)
+    target = moved(reader, concept)
+    known = (target, *(still(reader, other) for other in others))
     return TextSystem.of(known, lamb=LAMB, basis=directions.to("cpu", torch.float64)).map(target)

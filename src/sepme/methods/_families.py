@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from sepme.core.backend import Backend
+from sepme.core.backend import Encoder
 from sepme.core.concept import BLANK, Concept
 from sepme.methods._rows import Pairs, encoded, pairs, prompts_of
 from sepme.methods._spans import text_end
@@ -83,7 +83,7 @@ def everyday() -> list[str]:
     return [form.format(scene) for form in _OTHER_FORMS for scene in _SCENES]
 
 
-def family_pairs(model: Backend, concept: Concept, count: int) -> Pairs:
+def family_pairs(model: Encoder, concept: Concept, count: int) -> Pairs:
     """Rows of a concept's prompts and of sentences that say it, and where each is to go.
 
     Rows count from the last token that says the concept: what comes after it is changed by it, in
@@ -107,7 +107,7 @@ def family_pairs(model: Backend, concept: Concept, count: int) -> Pairs:
     return Pairs(targets, anchors)
 
 
-def family_rows(model: Backend, concept: Concept, count: int) -> Tensor:
+def family_rows(model: Encoder, concept: Concept, count: int) -> Tensor:
     """Every row of a concept's prompts and of sentences that say it, ``(n, d_text)``, float64.
 
     Args:
@@ -125,7 +125,7 @@ def _said(concept: Concept, count: int) -> Iterator[str]:
             yield f"{before}{concept.prompts[0]}{after}"
 
 
-def _aligned(model: Backend, concept: Concept, before: str, after: str) -> Pairs:
+def _aligned(model: Encoder, concept: Concept, before: str, after: str) -> Pairs:
     phrase, anchor = concept.prompts[0], concept.anchor.strip()
     instead = f"{before}{anchor}{after}" if anchor else f"{before.strip()} {after.strip()}".strip()
     rows, goals = encoded(model, (f"{before}{phrase}{after}", instead))

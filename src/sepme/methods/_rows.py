@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from sepme.core.backend import Backend
+from sepme.core.backend import Encoder
 from sepme.core.concept import Concept
 from sepme.core.record import Scalar
 from sepme.errors import MethodError
@@ -53,7 +53,7 @@ class Pairs(NamedTuple):
 
 
 def pairs(
-    model: Backend, concepts: Iterable[Concept], choice: Choice, wording: Wording = "own"
+    model: Encoder, concepts: Iterable[Concept], choice: Choice, wording: Wording = "own"
 ) -> Pairs:
     """Rows of all prompts of the concepts, and the anchor's row at the same distance for each.
 
@@ -76,7 +76,7 @@ def pairs(
     return Pairs(targets, anchors)
 
 
-def _pairs(model: Backend, concept: Concept, choice: Choice, wording: Wording) -> Pairs:
+def _pairs(model: Encoder, concept: Concept, choice: Choice, wording: Wording) -> Pairs:
     targets, anchors = [], []
     for prompt, anchor in _wordings(concept, wording):
         rows, goal = encoded(model, (prompt, anchor))
@@ -106,7 +106,7 @@ def _wordings(concept: Concept, wording: Wording) -> list[tuple[str, str]]:
     ]
 
 
-def encoded(model: Backend, prompts: Sequence[str]) -> Tensor:
+def encoded(model: Encoder, prompts: Sequence[str]) -> Tensor:
     """Embeddings of prompts, ``(n, tokens, d_text)``, float64, on the CPU."""
     return model.encode(prompts).to("cpu", torch.float64)
 
@@ -116,12 +116,12 @@ def prompts_of(concepts: Iterable[Concept]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(prompt for concept in concepts for prompt in concept.prompts))
 
 
-def all_rows(model: Backend, concepts: Iterable[Concept]) -> Tensor:
+def all_rows(model: Encoder, concepts: Iterable[Concept]) -> Tensor:
     """Every row of every prompt of the concepts, ``(n, d_text)``, float64, on the CPU."""
     return encoded(model, prompts_of(concepts)).flatten(0, 1)
 
 
-def chosen_rows(model: Backend, concepts: Iterable[Concept], choice: Choice) -> Tensor:
+def chosen_rows(model: Encoder, concepts: Iterable[Concept], choice: Choice) -> Tensor:
     """Rows that say the concepts, for each of their prompts: ``(n, d_text)``, float64."""
     found = []
     for prompt in prompts_of(concepts):
@@ -130,7 +130,7 @@ def chosen_rows(model: Backend, concepts: Iterable[Concept], choice: Choice) -> 
     return torch.cat(found)
 
 
-def worded_rows(model: Backend, concepts: Iterable[Concept]) -> Tensor:
+def worded_rows(model: Encoder, concepts: Iterable[Concept]) -> Tensor:
     """Rows of each prompt from its start to its end token, without padding: ``(n, d_text)``."""
     found = []
     for prompt in prompts_of(concepts):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from sepme.core.backend import Backend
+from sepme.core.backend import Encoder
 from sepme.errors import MethodError
 
 _CHANGED = 1e-3
 """Share of its norm by which a row that sees another token moves, at least."""
 
 
-def phrase_rows(model: Backend, before: str, phrase: str) -> slice:
+def phrase_rows(model: Encoder, before: str, phrase: str) -> slice:
     """Rows of a phrase inside a prompt, whatever comes after it.
 
     Text encoders are causal: a word changes its own row and those after it. So the phrase begins
@@ -31,7 +31,7 @@ def phrase_rows(model: Backend, before: str, phrase: str) -> slice:
     return slice(text_end(model, before), text_end(model, f"{before}{phrase}"))
 
 
-def text_end(model: Backend, text: str) -> int:
+def text_end(model: Encoder, text: str) -> int:
     """Row after a text's last token, where its end token is.
 
     Args:
@@ -56,7 +56,7 @@ def text_end(model: Backend, text: str) -> int:
     return int(changed.int().argmax()) if changed.any() else len(here) - 1  # a full window
 
 
-def last_token(model: Backend, prompt: str) -> int:
+def last_token(model: Encoder, prompt: str) -> int:
     """Row of a prompt's last token; of the end token if the prompt is blank.
 
     Args:

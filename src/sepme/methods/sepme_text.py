@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from sepme.core.backend import CROSS_ATTN_KV, Backend
+from sepme.core.backend import CROSS_ATTN_KV, Backend, Encoder
 from sepme.core.concept import BLANK, Concept
 from sepme.core.gated_guard import GatedGuard
 from sepme.core.listing import apart, listed
@@ -23,6 +23,7 @@ from sepme.linalg.null_space import NullSpace, separability
 from sepme.linalg.text_system import TextSystem
 from sepme.methods._anchoring import LAMB, POOLED, SENTENCES, WEIGHT, moved, still
 from sepme.methods._gates import Gates
+from sepme.methods._reader import Reader
 from sepme.methods._rows import all_rows
 
 
@@ -132,11 +133,11 @@ class SepMEText(Method):
     ) -> tuple[ConceptShift, ...]:
         everything = dict.fromkeys(other for alone in others.values() for other in alone)
         staying = tuple(concept for concept in everything if concept not in others)
-        counts = {"sentences": self.sentences, "most": self.pooled}
-        rows = {c: moved(model, c, weight=self.weight, **counts) for c in others}
-        known = (*rows.values(), *(still(model, c, **counts) for c in staying))
+        reader, counts = Reader(model), {"sentences": self.sentences, "most": self.pooled}
+        rows = {c: moved(reader, c, weight=self.weight, **counts) for c in others}
+        known = (*rows.values(), *(still(reader, c, **counts) for c in staying))
         soft = TextSystem.of(known, lamb=self.lamb)
-        rooms = self._rooms(model, tuple(others), staying)
+        rooms = self._rooms(reader, tuple(others), staying)
         gates = Gates(model, self.sentences)
         found = []
         for concept, (space, facts) in rooms.items():
@@ -172,7 +173,7 @@ class SepMEText(Method):
         return GatedGuard(gate.discriminant, left, right, gate.threshold), gate.facts
 
     def _rooms(
-        self, model: Backend, concepts: Sequence[Concept], staying: Sequence[Concept]
+        self, model: Encoder, concepts: Sequence[Concept], staying: Sequence[Concept]
     ) -> dict[Concept, tuple[NullSpace | None, dict[str, Scalar]]]:
         """For each concept the directions no listed prompt uses, if these tell it apart."""
         own = [all_rows(model, (concept,)) for concept in concepts]
