@@ -20,11 +20,14 @@ encoder of the true size and random weights.
   weights, which folds nothing;
 * ``null space``: of the first concepts' rows, against symbolic elimination.
 
+Baselines that take longer than minutes are left out: `LOOPS` and `BATCHED` say from which number of
+concepts on.
+
 ``of_peak`` is the time the counted operations would take at the speed of large square products in
 the same run, over ours. Repeats are medians, interleaved with the batched baseline; loops run once.
 
-    python benchmarks/scale.py [--size sd1|sd2|sdxl] [--concepts N,N,...] [--repeats N]
-        [--retained N] [--loop-most N] [--limit SECONDS] [--out FILE] [--json]
+    python benchmarks/scale.py [--size sd1,sd2,sdxl] [--concepts N,N,...] [--repeats N]
+        [--retained N] [--limit SECONDS] [--out FILE] [--json]
 """
 
 from __future__ import annotations
@@ -33,8 +36,6 @@ import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -43,23 +44,30 @@ from typing import Any
 import torch
 from harness import Row, paired, parser, row, seconds_of, show
 from null_space import compared
+from scale_case import (
+    D_TEXT,
+    RANK,
+    ROWS,
+    WIDTHS,
+    Case,
+    batched,
+    difference,
+    difference_from_float64,
+    loop_of_products,
+    loop_of_rows,
+    moments,
+)  # fmt: skip
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from sepme.core import compose as composing
-from sepme.core.compose import compose, folded
+from sepme.core.compose import compose
 from sepme.core.concept import Concept
 from sepme.core.shift import ConceptShift, Provenance
 from sepme.core.side_path import side_path
 from sepme.core.text_shift import TextShift
 from sepme.io.ledger_dir import LedgerDir
-from sepme.linalg.text_system import Moments, TextSystem
 
-_SD = (320,) * 2 + (640,) * 2 + (1280,) * 6 + (640,) * 3 + (320,) * 3
-WIDTHS = {"sd1": _SD, "sd2": _SD, "sdxl": (640,) * 4 + (1280,) * 60 + (640,) * 6}
-"""Output width of every cross-attention layer; its keys and its values are a site each."""
-
-D_TEXT = {"sd1": 768, "sd2": 1024, "sdxl": 2048}
 ENCODERS = {
     "sd1": ((768, 12, 12),),
     "sd2": ((1024, 23, 16),),
@@ -67,138 +75,13 @@ ENCODERS = {
 }
 """Width, layers and heads of the text encoders."""
 
-ROWS, RANK, LAMB = 8, 4, 2.0
 MAPS_MOST = 1000  # beyond, only the solution of all at once is timed
+LOOPS = {"sd1": 1000, "sd2": 10, "sdxl": 0}
+BATCHED = {"sd1": 1000, "sd2": 100, "sdxl": 1}
+"""Concepts up to which a baseline is timed."""
 SENTENCES = 17  # a concept's name, and 8 sentences that say it, with and without it
 BASE = "sha256:" + "0" * 64
 AGREES, SINGLE = 1e-8, 1e-4  # in float64, and from rows and weights of float32
-
-
-@dataclass(frozen=True)
-class Case:
-    """Weights, and rows of what is to move and of what is to stay."""
-
-    size: str
-    moved: tuple[Moments, ...]
-    still: tuple[Moments, ...]
-
-    @cached_property
-    def weights(self) -> dict[str, Tensor]:
-        """Site to a random weight."""
-        draw, width = torch.Generator().manual_seed(1), D_TEXT[self.size]
-        return {
-            f"blocks.{layer}.transformer_blocks.0.attn2.to_{part}": torch.randn(
-                d_out, width, generator=draw
-            )
-            / width**0.5
-            for layer, d_out in enumerate(WIDTHS[self.size])
-            for part in "kv"
-        }
-
-    @cached_property
-    def pairs(self) -> list[tuple[Tensor, Tensor]]:
-        """Rows and where they go, float32, for each concept, as closed forms site by site take."""
-        known = (*self.moved, *self.still)
-        return [(each.rows.float(), (each.rows + each.moves).float()) for each in known]
-
-    def system(self) -> TextSystem:
-        """The system of everything."""
-        return TextSystem.of((*self.moved, *self.still), lamb=LAMB)
-
-    def solve(self) -> Tensor:
-        """The map of everything that is to move."""
-        return self.system().together(self.moved)
-
-    def fold(self, text_map: Tensor) -> dict[str, Tensor]:
-        """Every weight with the map in it."""
-        return {site: folded(weight, text_map) for site, weight in self.weights.items()}
-
-    def both(self) -> dict[str, Tensor]:
-        """Solve and fold."""
-        return self.fold(self.solve())
-
-    def operations(self) -> dict[str, tuple[float, float]]:
-        """Floating-point operations in float64 and in float32, by work."""
-        d, moved = D_TEXT[self.size], ROWS * len(self.moved)
-        rows = moved + ROWS * len(self.still)
-        solve = 2 * d**2 * (rows + moved) + d**3 / 3 + 2 * d**3
-        fold = 2 * d**2 * 2 * sum(WIDTHS[self.size])
-        restore = 2 * d**2 * RANK * (len(self.moved) - 1)
-        return {
-            "solve": (solve, 0),
-            "fold": (0, fold),
-            "solve+fold": (solve, fold),
-            "restore-one": (restore, fold),
-        }
-
-
-def moments(count: int, width: int, *, seed: int, move: bool) -> tuple[Moments, ...]:
-    """Random rows around a common mean, by falling energy, and where they go."""
-    draw = torch.Generator().manual_seed(seed)
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=draw, dtype=torch.float64)
-
-    mean = torch.randn(width, generator=torch.Generator().manual_seed(0)).double()
-    sizes = 0.7 ** torch.arange(ROWS, dtype=torch.float64)
-    found = []
-    for _ in range(count):
-        rows = (mean + normal(ROWS, width)) * sizes[:, None]
-        moves = normal(ROWS, width) * sizes[:, None] if move else torch.zeros_like(rows)
-        found.append(Moments(rows, moves))
-    return tuple(found)
-
-
-def loop_of_rows(case: Case) -> dict[str, Tensor]:
-    """Site by site and concept by concept, outer products of single rows added up."""
-    found = {}
-    for site, weight in case.weights.items():
-        wanted, second = LAMB * weight, LAMB * torch.eye(weight.shape[1])
-        for rows, goals in case.pairs:
-            values = (goals @ weight.T)[:, :, None]
-            wanted = wanted + (values @ rows[:, None, :]).sum(dim=0)
-            second = second + (rows[:, :, None] @ rows[:, None, :]).sum(dim=0)
-        found[site] = wanted @ torch.inverse(second)
-    return found
-
-
-def loop_of_products(case: Case) -> dict[str, Tensor]:
-    """Site by site and concept by concept, one product for all rows of a concept."""
-    found = {}
-    for site, weight in case.weights.items():
-        wanted, second = LAMB * weight, LAMB * torch.eye(weight.shape[1])
-        for rows, goals in case.pairs:
-            wanted += (goals @ weight.T).T @ rows
-            second += rows.T @ rows
-        found[site] = wanted @ torch.inverse(second)
-    return found
-
-
-def batched(case: Case) -> dict[str, Tensor]:
-    """Site by site, all rows of all concepts at once."""
-    rows, goals = (torch.cat(part) for part in zip(*case.pairs, strict=True))
-    found = {}
-    for site, weight in case.weights.items():
-        wanted = LAMB * weight + (goals @ weight.T).T @ rows
-        second = LAMB * torch.eye(weight.shape[1]) + rows.T @ rows
-        found[site] = torch.linalg.solve(second, wanted.T).T
-    return found
-
-
-def difference_from_float64(case: Case, ours: dict[str, Tensor]) -> float:
-    """Ours at one site from the solution of that site in float64."""
-    rows, goals = (torch.cat(part).double() for part in zip(*case.pairs, strict=True))
-    site, weight = next(iter(case.weights.items()))
-    wide = weight.double()
-    wanted = LAMB * wide + (goals @ wide.T).T @ rows
-    second = LAMB * torch.eye(len(rows.T), dtype=torch.float64) + rows.T @ rows
-    return difference(ours, {site: torch.linalg.solve(second, wanted.T).T})
-
-
-def difference(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
-    """Largest difference, relative to the largest number."""
-    gaps = (float((found[site] - weight).abs().max()) for site, weight in expected.items())
-    return max(gaps) / max(float(weight.abs().max()) for weight in expected.values())
 
 
 def peak(dtype: torch.dtype, width: int = 2048, runs: int = 5) -> float:
@@ -221,15 +104,20 @@ def solutions(case: Case, chosen: Namespace) -> Iterator[Row]:
     ours = case.both()
     if (gap := difference_from_float64(case, ours)) > SINGLE:
         raise SystemExit(f"solve+fold: differs from a solution in float64 by {gap:.1e}")
-    gap = difference(batched(case), ours)
-    both = paired(case.both, lambda: batched(case), pairs=chosen.repeats, warm_up=1)
-    yield row("solve+fold", case.size, count, **both, against="uce batched", difference=gap)
-    if count <= chosen.loop_most:
+    seconds = timed(case.both, chosen.repeats)
+    if count > BATCHED[case.size]:
+        yield row("solve+fold", case.size, count, seconds)
+    else:
+        gap = difference(batched(case), ours)
+        both = paired(case.both, lambda: batched(case), pairs=chosen.repeats, warm_up=1)
+        yield row("solve+fold", case.size, count, **both, against="uce batched", difference=gap)
+        seconds = both["seconds"]
+    if count <= LOOPS[case.size]:
         for against, loop in (("uce loop", loop_of_rows), ("uce products", loop_of_products)):
             answers: list[dict[str, Tensor]] = []
             theirs = seconds_of(lambda loop=loop, kept=answers: kept.append(loop(case)))
             more = {"against": against, "difference": difference(answers[0], ours)}
-            yield row("solve+fold", case.size, count, both["seconds"], theirs, **more)
+            yield row("solve+fold", case.size, count, seconds, theirs, **more)
     yield added(case, chosen)
 
 
@@ -333,39 +221,45 @@ def of_peak(line: Row, operations: dict[str, tuple[float, float]], peaks: Sequen
 def options() -> Namespace:
     """What to measure."""
     arguments = parser(__doc__)
-    arguments.add_argument("--size", choices=tuple(WIDTHS), default="sd1")
+    arguments.add_argument("--size", default="sd1", help="sd1, sd2, sdxl, with commas")
     arguments.add_argument("--concepts", default="1,10,100,1000", help="numbers, with commas")
     arguments.add_argument("--repeats", type=int, default=5, help="timed repeats")
     arguments.add_argument("--retained", type=int, default=100, help="concepts to leave alone")
-    arguments.add_argument(
-        "--loop-most", type=int, default=1000, help="concepts up to which the loops are timed"
-    )
     arguments.add_argument("--limit", type=float, default=60.0, help="seconds for elimination")
     arguments.add_argument("--out", type=Path, help="also write rows and environment here")
     chosen = arguments.parse_args()
+    chosen.size = chosen.size.split(",")
     chosen.concepts = [int(count) for count in chosen.concepts.split(",")]
+    if unknown := set(chosen.size) - set(WIDTHS):
+        arguments.error(f"sizes are {', '.join(WIDTHS)}, not {', '.join(sorted(unknown))}")
     if min(*chosen.concepts, chosen.repeats, chosen.retained) < 1:
         arguments.error("all numbers must be 1 or more")
     return chosen
 
 
+def measured(size: str, peaks: Sequence[float], chosen: Namespace) -> Iterator[Row]:
+    """Rows for one size of model."""
+    still = moments(chosen.retained, D_TEXT[size], seed=3, move=False)
+    for count in chosen.concepts:
+        case = Case(size, moments(count, D_TEXT[size], seed=2, move=True), still)
+        found = [*solutions(case, chosen), *(stored(case, chosen) if count <= MAPS_MOST else ())]
+        yield from (of_peak(line, case.operations(), peaks) for line in found)
+    for count in (1, 2):
+        line: dict[str, Any] = compared(ROWS * count, D_TEXT[size], chosen.limit)
+        yield {**line, "arch": size, "concepts": count}
+    yield encoded(size, chosen.repeats)
+
+
 def main() -> None:
     """Measure and print."""
     chosen = options()
-    width, peaks = D_TEXT[chosen.size], (peak(torch.float64), peak(torch.float32))
+    peaks = (peak(torch.float64), peak(torch.float32))
     rows: list[Row] = [
-        row("peak", chosen.size, 0, 1.0, gflops=speed / 1e9, precision=name)
+        row("peak", "any", 0, 1.0, gflops=speed / 1e9, precision=name)
         for name, speed in zip(("float64", "float32"), peaks, strict=True)
     ]
-    still = moments(chosen.retained, width, seed=3, move=False)
-    for count in chosen.concepts:
-        case = Case(chosen.size, moments(count, width, seed=2, move=True), still)
-        found = [*solutions(case, chosen), *(stored(case, chosen) if count <= MAPS_MOST else ())]
-        rows += [of_peak(line, case.operations(), peaks) for line in found]
-    for count in (1, 2):
-        line: dict[str, Any] = compared(ROWS * count, width, chosen.limit)
-        rows.append({**line, "arch": chosen.size, "concepts": count})
-    rows.append(encoded(chosen.size, chosen.repeats))
+    for size in chosen.size:
+        rows += measured(size, peaks, chosen)
     show(rows, as_json=chosen.json, out=chosen.out)
 
 
