@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sepme.core.backend import Backend
+from sepme.core.backend import Encoder
 from sepme.core.concept import BLANK, Concept
 from sepme.core.record import Scalar
 from sepme.errors import NotSeparable
@@ -50,11 +50,11 @@ class Gates:
     """Works out gates on one model; what several need is encoded once.
 
     Args:
-        model: The model; its text encoder must be causal.
+        model: What reads prompts; it must be causal.
         count: Sentences of each concept that a discriminant is fitted on.
     """
 
-    def __init__(self, model: Backend, count: int) -> None:
+    def __init__(self, model: Encoder, count: int) -> None:
         """Start with nothing encoded."""
         self._model, self._count = model, count
         self._rows: dict[str, Tensor] = {}
@@ -64,7 +64,8 @@ class Gates:
 
         The discriminant tells the rows of the concept's own tokens from every row of prompts that
         do not say it. The threshold is half-way between the largest score of such a prompt and the
-        smallest of one that says the concept, and above the former in any case.
+        smallest of one that says the concept; where these overlap it is just above the former, and
+        some sentences that say the concept are missed.
 
         Args:
             concept: The concept.
@@ -125,10 +126,11 @@ class Gates:
         for other in others:
             yield from other.prompts
             yield from _about(other, concept, 0, self._count)
+        anchor = concept.anchor.strip()
         for before, after in sentences(concept, self._count):
-            yield f"{before.strip()} {after.strip()}".strip()
-            if concept.anchor.strip():
-                yield f"{before}{concept.anchor.strip()}{after}"
+            texts = [f"{before.strip()} {after.strip()}".strip()]
+            texts += [f"{before}{anchor}{after}"] if anchor else []
+            yield from (text for text in texts if not _says(text, concept))
         yield from (text for text in everyday()[::2] if not _says(text, concept))
 
     def _fresh(self, concept: Concept, others: Sequence[Concept]) -> Iterator[str]:

@@ -37,7 +37,7 @@ class SepMEText(Method):
     leave alone. Where the listed prompts of the others leave enough room, the map lives in their
     null space and leaves them alone exactly (SRS-ME, eq. 22-25, in text space); where they do not,
     they are left alone in the mean square. Maps of several concepts add up to the solution for all
-    of them.
+    of them, as far as their rank and a null space of their own allow.
 
     Args:
         lamb: Weight of a small map (squared row norms).
@@ -132,13 +132,14 @@ class SepMEText(Method):
         self, model: Backend, others: Mapping[Concept, tuple[Concept, ...]], seed: int
     ) -> tuple[ConceptShift, ...]:
         everything = dict.fromkeys(other for alone in others.values() for other in alone)
-        staying = tuple(concept for concept in everything if concept not in others)
+        names = {concept.name for concept in others}
+        staying = tuple(concept for concept in everything if concept.name not in names)
         reader, counts = Reader(model), {"sentences": self.sentences, "most": self.pooled}
         rows = {c: moved(reader, c, weight=self.weight, **counts) for c in others}
         known = (*rows.values(), *(still(reader, c, **counts) for c in staying))
         soft = TextSystem.of(known, lamb=self.lamb)
-        rooms = self._rooms(reader, tuple(others), staying)
-        gates = Gates(model, self.sentences)
+        rooms = self._rooms(reader, tuple(others), tuple(everything))
+        gates = Gates(reader, self.sentences)
         found = []
         for concept, (space, facts) in rooms.items():
             hard = space and TextSystem.of(known, lamb=self.lamb, basis=space.basis)
@@ -173,17 +174,25 @@ class SepMEText(Method):
         return GatedGuard(gate.discriminant, left, right, gate.threshold), gate.facts
 
     def _rooms(
-        self, model: Encoder, concepts: Sequence[Concept], staying: Sequence[Concept]
+        self, model: Encoder, concepts: Sequence[Concept], known: Sequence[Concept]
     ) -> dict[Concept, tuple[NullSpace | None, dict[str, Scalar]]]:
-        """For each concept the directions no listed prompt uses, if these tell it apart."""
-        own = [all_rows(model, (concept,)) for concept in concepts]
+        """For each concept the directions no listed prompt uses, if these tell it apart.
+
+        What it meant before is left alone by all others, and not by itself.
+        """
+        meanings = {c: (c, *(k for k in known if k.name == c.name and k != c)) for c in concepts}
+        own = [all_rows(model, every) for every in meanings.values()]
+        said = {every.name for every in concepts}
         blank = model.encode(BLANK.prompts)
+        staying = [other for other in known if other.name not in said]
         spaces = leave_one_out(all_rows(model, staying), own, rtol=self.rtol)
         rooms: dict[Concept, tuple[NullSpace | None, dict[str, Scalar]]] = {}
-        for concept, rows, space in zip(concepts, own, spaces, strict=True):
+        for concept, space in zip(concepts, spaces, strict=True):
+            rows = all_rows(model, (concept,))
             share = _separability(rows, blank, space) if space else 0.0
-            exact = share >= self.least
-            rooms[concept] = (space if exact else None), {"exact": exact, "separability": share}
+            room = share >= self.least
+            facts: dict[str, Scalar] = {"exact": room or self.gate, "separability": share}
+            rooms[concept] = (space if room else None), facts
         return rooms
 
 

@@ -131,15 +131,28 @@ def test_the_discriminant_is_of_the_phrase_itself(tiny_model: ErasedPipeline) ->
     assert not torch.allclose(found.double(), wrong, atol=1e-3, rtol=1e-3)
 
 
-def test_a_sentence_that_says_the_concept_is_not_anothers(tiny_model: ErasedPipeline) -> None:
-    house = Concept("house", ("house",))
+@pytest.mark.parametrize("name", ["house", "picture", "pencil"])
+def test_a_sentence_that_says_the_concept_is_not_anothers(
+    tiny_model: ErasedPipeline, name: str
+) -> None:
+    said = Concept(name, (name,), anchor="thing")
     style = Concept("ink", ("ink",), kind="style")
-    gates = Gates(tiny_model, 8)
-    without = [*gates._without(house, [style]), *gates._fresh(house, [style])]
-    assert not [text for text in without if "house" in text]
+    gates = Gates(tiny_model, 16)
+    without = [*gates._without(said, [style]), *gates._fresh(said, [style])]
+    assert not [text for text in without if name in text]
     assert [text for text in without if "ink" in text]
     others = [*gates._without(OWL, [style]), *gates._fresh(OWL, [style])]
     assert [text for text in others if "house" in text]  # inverse check
+
+
+def test_a_gated_map_is_exact_with_or_without_room(tiny_model: ErasedPipeline) -> None:
+    fits = {
+        gate: SepMEText(gate=gate, least=2.0).fit(tiny_model, OWL, retain=[FIG])
+        for gate in (True, False)
+    }
+    assert fits[True].provenance.fit["exact"]
+    assert FIG.name in fits[True].decoupled_from
+    assert not fits[False].provenance.fit["exact"]  # inverse check
 
 
 def test_a_concept_no_gate_tells_apart_is_refused(tiny_model: ErasedPipeline) -> None:

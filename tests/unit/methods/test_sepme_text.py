@@ -101,3 +101,16 @@ def test_a_higher_rank_and_more_weight_erase_more(tiny_model) -> None:
     assert shares[0] > shares[1] > shares[2]
     heavy = SepMEText(rank=0, pooled=0, weight=1000.0).fit(tiny_model, TARGET)
     assert left(tiny_model, TARGET, heavy) < shares[2]
+
+
+def test_what_a_concept_meant_before_does_not_hold_it_in_place(tiny_model) -> None:
+    before = Concept(TARGET.name, ("xyz", "jump"))
+    tiny_model.erase(SepMEText().fit(tiny_model, before))
+    assert before in tiny_model.known
+    own, other = SepMEText().fit_many(tiny_model, [TARGET, OTHER])
+    alone = SepMEText().fit(tiny_model, TARGET, retain=[OTHER])
+    assert own.provenance.fit["exact"]
+    assert own.provenance.fit["separability"] == alone.provenance.fit["separability"]
+    assert set(own.decoupled_from) == set(alone.decoupled_from)
+    assert moved(own, tiny_model.encode(before.prompts)) > 1e-3
+    assert moved(other, tiny_model.encode(before.prompts)) < 1e-6  # all others leave it alone
