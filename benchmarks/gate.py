@@ -26,7 +26,7 @@ from sepme.bench.trials import judge_of
 from sepme.bench.wordings import WORDINGS, wordings
 from sepme.core.concept import Concept
 from sepme.core.gated_guard import GatedGuard
-from sepme.metrics import wilson
+from sepme.metrics import cluster_bootstrap, wilson
 
 Row = dict[str, Any]
 OBJECTS = 10
@@ -112,14 +112,22 @@ def _row(concept: str, name: str, n: int, fires: int, judged: int, leaks: int) -
 
 
 def pooled(rows: Iterable[Row]) -> Iterator[Row]:
-    """The rows of all concepts of a kind together, for each set of prompts."""
+    """The rows of all concepts of a kind together, for each set of prompts.
+
+    All prompts of a concept share its gate: the interval is the hull of Wilson's and of a bootstrap
+    that draws whole concepts.
+    """
     kinds = {concept.name: concept.kind for concept in demo.concepts()}
     found: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         found.setdefault((kinds[row["concept"]], row["prompts"]), []).append(row)
     for (kind, name), parts in found.items():
         counts = ("n", "fires", "silent_judged", "silent_and_drawn")
-        yield _row(f"{kind}s", name, *(sum(part[key] for part in parts) for key in counts))
+        whole = _row(f"{kind}s", name, *(sum(part[key] for part in parts) for key in counts))
+        fired = {i: [1.0] * p["fires"] + [0.0] * (p["n"] - p["fires"]) for i, p in enumerate(parts)}
+        low, high = cluster_bootstrap(fired) if len(parts) > 1 else (whole["lo"], whole["hi"])
+        hull = {"lo": min(low, whole["lo"]), "hi": max(high, whole["hi"])}
+        yield {**whole, **hull, "gates": len(parts)}
 
 
 def main() -> None:

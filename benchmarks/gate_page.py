@@ -31,8 +31,8 @@ def blocks(rows: Sequence[Row]) -> Iterator[Block]:
     for kind in ("styles", "objects"):
         for name, shown in SETS.items():
             found = [r for r in counted if (r["concept"], r["prompts"]) == (kind, name)]
-            lines += [(kind, shown, rate(row), leaks(row)) for row in found]
-    yield "gate", ("", "prompts", "fire", "silent, and drawn all the same"), lines
+            lines += [(kind, str(row["gates"]), shown, rate(row), leaks(row)) for row in found]
+    yield "gate", ("", "gates", "prompts", "fire", "silent, and drawn all the same"), lines
     tried = [row for row in rows if row["benchmark"] == "gate attack"]
     columns = ("", "attack", "gate", "drawn", "gate kept silent", "silent and drawn")
     yield "gate attacked", columns, [attacked(row) for row in tried]

@@ -9,7 +9,12 @@ Row = Mapping[str, Any]
 Lines = list[Sequence[str]]
 Block = tuple[str, Sequence[str], Lines]
 
-BASELINES = {"uce loop": "row by row", "uce products": "concept by concept", "uce batched": "all"}
+BASELINES = {
+    "uce loop": "row by row",
+    "uce products": "concept by concept",
+    "uce batched": "all rows",
+    "one system": "one system, float32",
+}
 STORED = ("restore-one", "hook", "maps", "save", "load", "list")
 
 
@@ -40,7 +45,7 @@ def solved(rows: Sequence[Row], arch: str, count: int) -> Sequence[str]:
     own = [one(rows, work, arch, count) for work in works]
     peak = own[-1]["of_peak"] if own[-1] else 0
     ratios = [one(rows, "solve+fold", arch, count, against=name) for name in BASELINES]
-    shown = [f"{row['ratio']:.0f} times" if row else "" for row in ratios]
+    shown = [f"{row['ratio']:.2g} times" if row else "" for row in ratios]
     added = one(rows, "add-one", arch, count)
     return (arch, f"{count:,}", *map(seconds, own), f"{peak:.0%}", *shown, seconds(added))
 
