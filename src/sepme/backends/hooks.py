@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
+import torch
+from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from sepme.errors import BaseMismatch, did_you_mean
@@ -61,3 +64,24 @@ def is_guided(latents: Tensor) -> bool:
     """Whether a batch is one of classifier-free guidance: every latent twice, bit for bit."""
     half, odd = divmod(len(latents), 2)
     return not odd and bool((latents[:half] == latents[half:]).all())
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # it cannot trace the stack
+def guidance_of_caller() -> bool | None:
+    """Whether the diffusers pipeline that is calling uses classifier-free guidance.
+
+    A pipeline keeps the guidance of its last drawing, and several may share one U-Net, so the one
+    to ask is the one whose call is not over yet: the innermost on the stack.
+
+    Returns:
+        What it says; None if no pipeline is calling, or it does not say.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code.co_name == "__call__":
+            caller = frame.f_locals.get("self")
+            if isinstance(caller, DiffusionPipeline):
+                said = getattr(caller, "do_classifier_free_guidance", None)
+                return None if said is None else bool(said)
+        frame = frame.f_back
+    return None

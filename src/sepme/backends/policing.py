@@ -11,7 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from sepme.backends.hooks import Call, embeds_of, is_guided, latents_of, with_embeds
+from sepme.backends.hooks import (
+    Call,
+    embeds_of,
+    guidance_of_caller,
+    is_guided,
+    latents_of,
+    with_embeds,
+)
 from sepme.core.backend import CROSS_ATTN_KV
 from sepme.core.policy import Policy
 from sepme.core.side_path import SidePath
@@ -21,7 +28,7 @@ KEPT_BYTES = 2**28
 """What is added at the text sites is kept from step to step up to this size; the rest is worked out
 at every step."""
 
-_Moment: TypeAlias = tuple[int, bool, bool]
+_Moment: TypeAlias = tuple[int, bool, torch.dtype | None]
 
 
 def policy_hooks(
@@ -109,7 +116,8 @@ def _moment(embeds: Tensor) -> _Moment | None:
     """What a plan depends on besides the very tensor; None where writes to it leave no mark."""
     if embeds.is_inference() or torch.is_inference_mode_enabled():
         return None
-    autocast = torch.is_autocast_enabled(embeds.device.type)
+    kind = embeds.device.type
+    autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
     return embeds._version, torch.is_grad_enabled(), autocast
 
 
@@ -136,7 +144,7 @@ class _Batch:
             self.kept = None
 
     def _plan(self, latents: Tensor, embeds: Tensor) -> _Plan:
-        guided = self.policy.is_guided(len(latents))
+        guided = self.policy.is_guided(len(latents), said=guidance_of_caller())
         if guided and not is_guided(latents):
             raise BackendError(
                 f"the U-Net got {len(latents)} rows for {len(self.policy.paths)} prompts, yet they "

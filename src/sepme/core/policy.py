@@ -58,27 +58,30 @@ class Policy:
         names = (name for path in self.paths if path for name in path.modules)
         return tuple(dict.fromkeys(names))
 
-    def is_guided(self, batch: int) -> bool:
+    def is_guided(self, batch: int, *, said: bool | None = None) -> bool:
         """Whether a batch holds each row twice, as under classifier-free guidance.
 
         Args:
             batch: Number of rows.
+            said: What is known of it from elsewhere; None leaves it to the number of rows.
 
         Returns:
             True if it has twice as many rows as there are images.
 
         Raises:
-            BackendError: If it has neither that many nor as many.
+            BackendError: If it has neither that many nor as many, or not what was said.
         """
         images = len(self.paths) * self.images_per_prompt
-        if batch not in (images, 2 * images):
+        guided = batch == 2 * images if said is None else said
+        if batch != (2 * images if guided else images):
+            how = {None: "", True: " under guidance", False: " without guidance"}[said]
             raise BackendError(
                 f"the policy in force is for {len(self.paths)} prompts with "
                 f"{self.images_per_prompt} images each, that is {images} rows, or {2 * images} "
-                f"under guidance, but the U-Net got {batch}; give one erased set for each prompt, "
-                "and images_per_prompt as the pipeline gets it."
+                f"under guidance, but the U-Net got {batch}{how}; give one erased set for each "
+                "prompt, and images_per_prompt as the pipeline gets it."
             )
-        return batch != images
+        return guided
 
     def rows(self, batch: int) -> dict[SidePath, list[int]]:
         """Which rows of a batch each side path is for.

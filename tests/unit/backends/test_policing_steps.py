@@ -130,16 +130,24 @@ def test_inference_mode(holding: ErasedPipeline) -> None:
 
 @torch.no_grad()
 def test_autocast(holding: ErasedPipeline) -> None:
-    """What was worked out in half precision serves no step in full, and the other way round."""
+    """What was worked out in one precision serves no step in another."""
     step, latents, embeds = Steps(holding), torch.ones(4, 4, 8, 8), holding.encode(PROMPTS)
+
+    def at(dtype: torch.dtype) -> torch.Tensor:
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            return step.at(latents, embeds)
+
+    order = (torch.float32, torch.bfloat16, torch.float16, torch.bfloat16, torch.float32)
     with holding.policies(SETS):
-        full = step.at(latents, embeds)
-        with torch.autocast("cpu", torch.bfloat16):
-            half = step.at(latents, embeds)
-        assert torch.equal(step.at(latents, embeds), full)
-    with holding.policies(SETS), torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(step.at(latents, embeds), half)
-    assert not torch.equal(half.float(), full)
+        found = [at(dtype) for dtype in order]
+    for dtype, output in zip(order, found, strict=True):
+        assert output.dtype == dtype
+        with holding.policies(SETS):
+            assert torch.equal(at(dtype), output)
+    full, brain, half = (output.float() for output in found[:3])
+    assert not torch.equal(brain, full)
+    assert not torch.equal(half, full)
+    assert not torch.equal(half, brain)
 
 
 @torch.no_grad()

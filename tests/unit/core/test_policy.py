@@ -87,6 +87,15 @@ def test_rows() -> None:
         Policy((None,), images_per_prompt=0)
 
 
+@pytest.mark.parametrize("said", [True, False])
+def test_what_is_said_goes_before_the_number_of_rows(said: bool) -> None:
+    policy, (fits, other) = Policy((None, None)), (4, 2) if said else (2, 4)
+    assert policy.is_guided(fits, said=said) is said
+    assert policy.is_guided(other) is not said  # inverse check: by its size alone it would pass
+    with pytest.raises(BackendError, match=f"got {other} (under|without) guidance; give one"):
+        policy.is_guided(other, said=said)
+
+
 def test_a_set_is_worked_out_once() -> None:
     policies, known = Policies(), model()
     first = policies.policy(known, [[(A, 1.0)], [], [(A, 1.0), (B, 1.0)], [(B, 1.0), (A, 1.0)]])
