@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from safetensors import SafetensorError, safe_open
 
-from sepme.core.record import canonical_json, parse_json, read_fields
+from sepme.core.record import canonical_json, parse_json, read_fields, read_strings
 from sepme.errors import SepmeError, ShiftFileError, shown
 
 if TYPE_CHECKING:
@@ -103,8 +103,7 @@ def load_pack(path: Path, wanted: Collection[str]) -> dict[str, ConceptShift]:
             groups, rows = _read(file.metadata() or {})
             left, right = file.get_slice("left"), file.get_slice("right")
             ends = list(accumulate((row["rank"] for row in rows), initial=0))
-            if [ends[-1]] * 2 != [part.get_shape()[0] for part in (left, right)]:
-                raise ShiftFileError(f"its shifts have {ends[-1]} rows, its factors do not")
+            _check_factors(left, right, rows=ends[-1])
             return {
                 row["digest"]: _shift(row, groups, left[start:end].T, right[start:end])
                 for row, (start, end) in zip(rows, pairwise(ends), strict=True)
@@ -119,7 +118,10 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except (OSError, SafetensorError, SepmeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise ShiftFileError(f"{path} is not a usable file of shifts: {reason}.") from error
+        raise ShiftFileError(
+            f"{path} is not a usable file of shifts: {reason}. "
+            "Restore the file from a backup, or fit the concepts again."
+        ) from error
 
 
 def _row(shift: ConceptShift, groups: dict[str, int]) -> list[object]:
@@ -150,7 +152,7 @@ def _shift(
     from sepme.core.shift import ConceptShift
 
     group = groups[row["group"]]
-    fit = dict(zip(group["fit"], row["fit"], strict=False))
+    fit = dict(zip(group["fit"], row["fit"], strict=True))
     metadata = {
         "concepts": row["concepts"],
         "decoupled_from": row["decoupled_from"],
@@ -178,18 +180,40 @@ def _read(metadata: Mapping[str, str]) -> tuple[list[dict[str, Any]], list[dict[
     )
     if not isinstance(groups, list) or not isinstance(rows, list):
         raise ShiftFileError("its groups and shifts must be lists")
-    checked = [read_fields(g, _GROUP, what="a group", error=ShiftFileError) for g in groups]
-    return checked, [_fields(row, len(checked)) for row in rows]
+    checked = [_group(group) for group in groups]
+    return checked, [_fields(row, checked) for row in rows]
 
 
-def _fields(row: object, groups: int) -> dict[str, Any]:
+def _group(data: object) -> dict[str, Any]:
+    fields = read_fields(data, _GROUP, what="a group", error=ShiftFileError)
+    for name in ("sites", "fit"):
+        read_strings(fields[name], what=f"a group: field {name!r}", error=ShiftFileError)
+    return fields
+
+
+def _fields(row: object, groups: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if not isinstance(row, list) or len(row) != len(_ROW):
         raise ShiftFileError(f"a shift must be a list of {len(_ROW)}, got {shown(row)}")
     named = dict(zip(_ROW, row, strict=True))
     fields = read_fields(named, _ROW, what="a shift", error=ShiftFileError)
-    if not 0 <= fields["group"] < groups or fields["rank"] < 1:
+    if not 0 <= fields["group"] < len(groups) or fields["rank"] < 1:
         raise ShiftFileError(f"a shift has no group or rank: {shown(row)}")
+    names = groups[fields["group"]]["fit"]
+    if len(fields["fit"]) != len(names):
+        raise ShiftFileError(
+            f"a shift has {len(fields['fit'])} diagnostics, its group names {len(names)}"
+        )
     return fields
+
+
+def _check_factors(*parts: Any, rows: int) -> None:  # noqa: ANN401 (safetensors has no types)
+    for part in parts:
+        dtype, shape = part.get_dtype(), part.get_shape()
+        if dtype != "F32" or len(shape) != 2 or shape[0] != rows:
+            raise ShiftFileError(
+                f"its factors must be F32 matrices of {rows} rows, got {dtype} of shape "
+                f"{shown(shape)}"
+            )
 
 
 def _check_size(path: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -102,16 +103,23 @@ class ShiftStore:
         sync_folder(self.folder)
 
     def _publish_packs(self, entries: Mapping[str, Entry]) -> None:
-        """Move files of many shifts into place, and delete those of which no entry is left."""
+        """Move files of many shifts into place, and delete those of which no entry is left.
+
+        The files they replace go first: as long as one is staged, the next writer repeats this.
+        A damaged file is kept where it is, for whoever can repair it.
+        """
         for path in self.folder.glob(f"{_PACK}*"):
-            live = [digest for digest in pack_digests(path) if digest in entries]
+            try:
+                live = [digest for digest in pack_digests(path) if digest in entries]
+            except ShiftFileError:
+                continue
             if not live:
                 path.unlink(missing_ok=True)
             elif path.name.endswith(_STAGED):
-                path.replace(path.with_name(path.name.removesuffix(_STAGED)))
-                sync_folder(self.folder)
                 for digest in live:
                     self.path(entries[digest].name).unlink(missing_ok=True)
+                sync_folder(self.folder)
+                path.replace(path.with_name(path.name.removesuffix(_STAGED)))
 
     def load(self, entry: Entry) -> ConceptShift:
         """Read the shift of an entry, from the staged file if it was never moved into place.
@@ -128,7 +136,7 @@ class ShiftStore:
         return self.load_all([entry])[entry.shift]
 
     def load_all(self, entries: Iterable[Entry]) -> dict[str, ConceptShift]:
-        """Read the shifts of some entries.
+        """Read the shifts of some entries; a damaged file matters only if no other holds them.
 
         Args:
             entries: The entries.
@@ -139,14 +147,41 @@ class ShiftStore:
         Raises:
             ShiftFileError: As `load`.
         """
+        wanted = {entry.shift: entry for entry in entries}
+        found, damage = self._look(wanted)
+        if missing := _without(wanted, found):  # readers take no lock: a writer may move files
+            again, damage = self._look(missing)
+            found |= again
+        for digest, entry in _without(wanted, found).items():
+            if damage:
+                raise damage[0]
+            found[digest] = self._load_alone(entry)
+        return found
+
+    def _look(
+        self, wanted: Mapping[str, Entry]
+    ) -> tuple[dict[str, ConceptShift], list[ShiftFileError]]:
+        """What the folder holds of some shifts, and what is wrong with files of many.
+
+        A shift's own file comes first: it may stand in for a damaged row of a file of many.
+        """
         from sepme.io.shift_pack import load_pack
 
-        wanted = {entry.shift: entry for entry in entries}
         found: dict[str, ConceptShift] = {}
-        for path in sorted(self.folder.glob(f"{_PACK}*")):
-            found |= load_pack(path, wanted.keys() - found.keys())
-        alone = {d: self._load_alone(entry) for d, entry in wanted.items() if d not in found}
-        return found | alone
+        damage: list[ShiftFileError] = []
+        listed = set(self.folder.glob("*"))
+        for digest, entry in wanted.items():
+            if not listed.isdisjoint((self._staged(entry.name, digest), self.path(entry.name))):
+                with suppress(ShiftFileError):
+                    found[digest] = self._load_alone(entry)
+        for path in sorted(path for path in listed if path.name.startswith(_PACK)):
+            if not (missing := _without(wanted, found)):
+                break
+            try:
+                found |= load_pack(path, missing)
+            except ShiftFileError as error:
+                damage.append(error)
+        return found, damage
 
     def _load_alone(self, entry: Entry) -> ConceptShift:
         from sepme.io.shift_file import load_shift
@@ -166,6 +201,10 @@ class ShiftStore:
     def _staged(self, name: str, digest: str) -> Path:
         path = self.path(name)
         return path.with_name(f"{path.name}.{digest}{_STAGED}")
+
+
+def _without(wanted: Mapping[str, Entry], found: Collection[str]) -> dict[str, Entry]:
+    return {digest: entry for digest, entry in wanted.items() if digest not in found}
 
 
 def _packed(shifts: Sequence[ConceptShift]) -> dict[int, list[ConceptShift]]:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from sepme.io.ledger_dir import LedgerDir
-from tests.shifts import make_shift
+from sepme.io.shift_pack import pack_bytes
+from tests.shifts import make_shift, make_text_shift
 from tests.unit.cli.conftest import Cli, start
 
 
@@ -86,6 +87,17 @@ def huge_header(folder: Path) -> None:
     (folder / "shifts" / "owl.safetensors").write_bytes(b"\xff" * 64)
 
 
+def truncate_shared(folder: Path) -> None:
+    (folder / "shifts" / "owl.safetensors").unlink()
+    truncated_pack(folder)
+
+
+def truncated_pack(folder: Path) -> Path:
+    path = folder / "shifts" / "many++0.safetensors"
+    path.write_bytes(pack_bytes([make_text_shift("owl")])[:-1])
+    return path
+
+
 def edit_history(folder: Path) -> None:
     path = folder / "history.jsonl"
     path.write_text(path.read_text().replace("owl", "cat"))
@@ -105,7 +117,7 @@ def nest(folder: Path) -> None:
     (folder / "ledger.json").write_text("[" * 100_000)
 
 
-SHIFT_DAMAGE = [truncate, corrupt, remove, huge_header]
+SHIFT_DAMAGE = [truncate, corrupt, remove, huge_header, truncate_shared]
 LEDGER_DAMAGE = [edit_history, edit_snapshot, climb, nest]
 
 
@@ -125,6 +137,17 @@ def test_a_damaged_ledger_gives_one_line_and_is_not_touched(
     cli(command, *words, "--ledger", ledger).one_error(1)
     assert snapshot(ledger) == before
     assert not (tmp_path / "new").exists()
+
+
+def test_damage_to_a_file_of_other_shifts_stops_nothing(
+    cli: Cli, ledger: Path, tmp_path: Path
+) -> None:
+    damaged = truncated_pack(ledger)
+    before = damaged.read_bytes()
+    assert cli("restore", "fig", "--ledger", ledger).code == 0
+    assert cli("erase", "jar", "--ledger", ledger).code == 0
+    assert cli("export", "--out", tmp_path / "new", "--ledger", ledger).code == 0
+    assert damaged.read_bytes() == before
 
 
 @pytest.mark.parametrize("damage", LEDGER_DAMAGE, ids=lambda d: d.__name__)

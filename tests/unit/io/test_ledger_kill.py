@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from sepme.io import shift_store
 from sepme.io.ledger_dir import LedgerDir
-from tests.shifts import BASE, make_shift
+from tests.shifts import BASE, make_shift, make_text_shift
 from tests.unit.io.ledger_writer import Operation, erase_all, write_forever
 
 SECONDS = 8
@@ -118,34 +119,40 @@ def killing(n: int, call: Callable[..., object]) -> Callable[..., object]:
 
 @pytest.mark.parametrize("owner_and_name", [(os, "fsync"), (Path, "replace"), (Path, "unlink")])
 @pytest.mark.parametrize("n", range(1, 9))
+@pytest.mark.parametrize("packed", [False, True], ids=["alone", "packed"])
 def test_kill_at_each_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner_and_name: tuple[object, str], n: int
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    owner_and_name: tuple[object, str],
+    n: int,
+    packed: bool,
 ) -> None:
+    """Also with shifts that share a file from then on, so that the files of each must go."""
+    monkeypatch.setattr(shift_store, "PACKED_FROM", 2)  # so that eight steps are all there are
+    make, names = (make_text_shift, "ab") if packed else (make_shift, "a")
+    old, new = ([make(name, seed=seed) for name in names] for seed in range(2))
     ledger_dir = LedgerDir.create(tmp_path, base=BASE, model="toy")
-    old, new = make_shift("a"), make_shift("a", seed=1)
-    ledger_dir.erase(old)
+    for shift in old:
+        ledger_dir.erase(shift, allow_interference=True)
     owner, name = owner_and_name
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, killing(n, getattr(owner, name)))
         try:
-            ledger_dir.erase(new)
+            ledger_dir.erase(*new, allow_interference=True)
         except Killed:
-            expected = {old.digest, new.digest}
+            expected = [set(old), set(new)]
         else:
-            expected = {new.digest}
-    reopened = LedgerDir(tmp_path)
-    digest = reopened.ledger.entry("a").shift
-    assert digest in expected
-    assert reopened.shift("a").digest == digest
-    reopened.erase(make_shift("b"))
-    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [
+            expected = [set(new)]
+    held = set(LedgerDir(tmp_path).shifts().values())
+    assert held in expected
+    LedgerDir(tmp_path).erase(make_shift("z"), allow_interference=True)
+    alone = [f"{name}.safetensors" for name in names]
+    files = ["many"] if packed and held == set(new) else alone
+    assert sorted(path.name.split("++")[0] for path in tmp_path.rglob("*") if path.is_file()) == [
         ".lock",
-        "a.safetensors",
-        "b.safetensors",
-        "history.jsonl",
-        "ledger.json",
+        *sorted(["history.jsonl", "ledger.json", "z.safetensors", *files]),
     ]
-    assert LedgerDir(tmp_path).shift("a").digest == digest
+    assert set(LedgerDir(tmp_path).shifts().values()) == {*held, make_shift("z")}
 
 
 def test_a_torn_write_does_not_hide_the_good_file(

@@ -22,6 +22,9 @@ from tests.shifts import BASE, SITES, make_shift, make_text_shift
 
 SOME = [make_text_shift(f"c-{i}", seed=i, rank=1 + i % 3) for i in range(PACKED_FROM)]
 CONTENT = pack_bytes(SOME)
+METADATA = json.loads(CONTENT[8 : 8 + int.from_bytes(CONTENT[:8], "little")])["__metadata__"]
+TENSORS = safetensors.torch.load(CONTENT)
+ROWS = len(TENSORS["left"])
 
 
 def at_real_size(name: str, seed: int) -> ConceptShift:
@@ -43,6 +46,13 @@ def at_real_size(name: str, seed: int) -> ConceptShift:
         True,
         Provenance(BASE, "sepme-text", config, 0, {"sepme": "0", "torch": "2"}, fit),
     )
+
+
+def refused(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    path.write_bytes(safetensors.torch.save(tensors, metadata=metadata))
+    with pytest.raises(ShiftFileError, match="not a usable file of shifts") as info:
+        load_pack(path, {shift.digest for shift in SOME} | {"x"})
+    assert len(str(info.value).splitlines()) == 1
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -97,16 +107,53 @@ def test_a_thousand_concepts_at_real_size_take_at_most_25_mb(tmp_path: Path) -> 
         ("sepme.shifts", '[["x",0,0,[],[],[]]]'),
         ("sepme.shifts", '[["x",-1,1,[],[],[]]]'),
         ("sepme.shifts", "[" * 50_000),
+        ("sepme.groups", METADATA["sepme.groups"].replace('["rank"]', '[["rank"]]')),
+        ("sepme.groups", METADATA["sepme.groups"].replace('["rank"]', '["rank","more"]')),
+        ("sepme.groups", METADATA["sepme.groups"].replace('"sites":[', '"sites":[["x"],')),
+        ("sepme.shifts", METADATA["sepme.shifts"].replace("[1]]", "[1,1]]")),
+        ("sepme.shifts", METADATA["sepme.shifts"].replace("[1]]", "[[1]]]")),
     ],
 )
 def test_hostile_metadata(tmp_path: Path, key: str, value: str) -> None:
-    size = int.from_bytes(CONTENT[:8], "little")
-    metadata = {**json.loads(CONTENT[8 : 8 + size])["__metadata__"], key: value}
-    tensors = safetensors.torch.load(CONTENT)
-    (tmp_path / "x").write_bytes(safetensors.torch.save(tensors, metadata=metadata))
-    with pytest.raises(ShiftFileError, match="not a usable file of shifts") as info:
-        load_pack(tmp_path / "x", {shift.digest for shift in SOME} | {"x"})
-    assert len(str(info.value).splitlines()) == 1
+    assert METADATA[key] != value
+    refused(tmp_path / "x", TENSORS, {**METADATA, key: value})
+
+
+@pytest.mark.parametrize("name", ["left", "right"])
+@pytest.mark.parametrize(
+    "factor",
+    [
+        torch.tensor(1.0),
+        torch.zeros(ROWS),
+        torch.zeros(ROWS, 12, 1),
+        torch.zeros(ROWS, 0),
+        torch.zeros(ROWS, 5),
+        torch.zeros(ROWS - 1, 12),
+        torch.zeros(ROWS, 12, dtype=torch.float16),
+        torch.zeros(ROWS, 12),
+    ],
+    ids=lambda factor: f"{factor.dtype}-{tuple(factor.shape)}",
+)
+def test_hostile_factors(tmp_path: Path, name: str, factor: torch.Tensor) -> None:
+    refused(tmp_path / "x", {**TENSORS, name: factor}, METADATA)
+
+
+def test_factors_of_half_a_byte(tmp_path: Path) -> None:
+    header = json.loads(CONTENT[8 : 8 + int.from_bytes(CONTENT[:8], "little")])
+    shape, size = list(TENSORS["left"].shape), TENSORS["left"].numel() // 2
+    for part, name in enumerate(TENSORS):
+        offsets = [part * size, (part + 1) * size]
+        header[name] = {"dtype": "F4", "shape": shape, "data_offsets": offsets}
+    text = json.dumps(header).encode()
+    (tmp_path / "x").write_bytes(len(text).to_bytes(8, "little") + text + bytes(2 * size))
+    with pytest.raises(ShiftFileError, match="got F4"):
+        load_pack(tmp_path / "x", {SOME[0].digest})
+
+
+def test_the_files_are_refused_for_what_was_changed(tmp_path: Path) -> None:
+    """Inverse check: unchanged parts make a file that is read."""
+    (tmp_path / "x").write_bytes(safetensors.torch.save(TENSORS, metadata=METADATA))
+    assert list(load_pack(tmp_path / "x", {SOME[0].digest}).values()) == [SOME[0]]
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 100, CONTENT[:-1], CONTENT[:50]])
