@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sepme.errors import MethodError
+from sepme.linalg.wide import finite64
 
 
 def discriminant(own: Tensor, other: Tensor, *, ridge: float = 1e-3) -> Tensor:
@@ -30,11 +31,11 @@ def discriminant(own: Tensor, other: Tensor, *, ridge: float = 1e-3) -> Tensor:
         >>> discriminant(torch.tensor([[3.0, 1.0], [3.0, -1.0]]), torch.zeros(2, 2))
         tensor([0.3333, 0.0000], dtype=torch.float64)
     """
-    groups = [rows.detach().to("cpu", torch.float64) for rows in (own, other)]
-    if not all(len(rows) and torch.isfinite(rows).all() for rows in groups):
+    groups = [finite64(rows) for rows in (own, other)]
+    if not all(len(rows) for rows in groups):
         raise MethodError(
-            f"a discriminant needs two groups of finite rows, got {len(own)} and {len(other)} "
-            "rows. Give prompts that fit into the text window."
+            f"a discriminant needs rows in both groups, got {len(own)} and {len(other)} rows. "
+            "Give prompts that fit into the text window."
         )
     means = [rows.mean(0) for rows in groups]
     centred = torch.cat([rows - mean for rows, mean in zip(groups, means, strict=True)])

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sepme.errors import MethodError
+from sepme.linalg.wide import float64
 
 
 def fuse(
@@ -47,7 +48,7 @@ def fuse(
         >>> fuse([own, other], [one, two], torch.zeros(0, 2), base=base, lamb=1e-9)["to_k"].round()
         tensor([[3., 5.]], dtype=torch.float64)
     """
-    owned, kept = [_float64(part) for part in rows], _float64(retained) * preserve_scale**0.5
+    owned, kept = [float64(part) for part in rows], float64(retained) * preserve_scale**0.5
     stacked = torch.cat([*owned, kept])
     system = stacked.T @ stacked + lamb * torch.eye(stacked.shape[1], dtype=torch.float64)
     triangle, failed = torch.linalg.cholesky_ex(system)
@@ -58,14 +59,10 @@ def fuse(
         )
     fused = {}
     for site, made in base.items():
-        start = _float64(made)
+        start = float64(made)
         wanted = [
-            part @ _float64(change[site]).T for part, change in zip(owned, changes, strict=True)
+            part @ float64(change[site]).T for part, change in zip(owned, changes, strict=True)
         ]
         moment = torch.cat([*wanted, -kept @ start.T]).T @ stacked
         fused[site] = start + torch.cholesky_solve(moment.T, triangle).T
     return fused
-
-
-def _float64(part: Tensor) -> Tensor:
-    return part.detach().to("cpu", torch.float64)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from sepme.errors import NullSpaceExhausted
-from sepme.linalg.null_space import NullSpace, null_space
+from sepme.linalg.null_space import NullSpace, folded, null_space
+from sepme.linalg.wide import finite64
 
 
 def leave_one_out(
@@ -16,9 +17,9 @@ def leave_one_out(
 ) -> tuple[NullSpace | None, ...]:
     """For each set, the directions that neither the other sets nor ``always`` use.
 
-    The sets are halved again and again, and what a half must leave alone is folded into one basis
-    on the way, so that ``n`` sets cost ``n log n`` foldings instead of ``n^2``. Where a half has no
-    room at all, none of its members has, and it is not looked into.
+    The sets are halved again and again, and what a half must leave alone is folded into at most
+    ``d`` rows on the way, so that ``n`` sets cost ``n log n`` foldings instead of ``n^2``. Where a
+    half has no room at all, none of its members has, and it is not looked into.
 
     Args:
         always: Rows that are never left out, ``(n, d)``, at least one.
@@ -26,7 +27,7 @@ def leave_one_out(
         rtol: As for `sepme.linalg.null_space.null_space`.
 
     Returns:
-        For each set its null space, or None if nothing is left.
+        For each set its null space, or None if nothing is left; the leak is that of folded rows.
 
     Raises:
         MethodError: If a number is not finite.
@@ -36,7 +37,9 @@ def leave_one_out(
         >>> [space.rank for space in leave_one_out(x, [y, z])]
         [2, 2]
     """
-    return tuple(_spaces(always, sets, rtol)) if len(sets) else ()
+    if not len(sets):
+        return ()
+    return tuple(_spaces(folded(finite64(always)), [finite64(own) for own in sets], rtol))
 
 
 def _spaces(always: Tensor, sets: Sequence[Tensor], rtol: float) -> Iterator[NullSpace | None]:
@@ -51,4 +54,4 @@ def _spaces(always: Tensor, sets: Sequence[Tensor], rtol: float) -> Iterator[Nul
     middle = len(sets) // 2
     first, second = sets[:middle], sets[middle:]
     for own, other in ((first, second), (second, first)):
-        yield from _spaces(torch.cat([always, *other]), own, rtol)
+        yield from _spaces(folded(torch.cat([always, *other])), own, rtol)

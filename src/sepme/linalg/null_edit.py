@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sepme.errors import MethodError
 from sepme.linalg.low_rank import LowRank
+from sepme.linalg.wide import finite64, float64
 
 _RTOL = 1e-12
 
@@ -29,7 +29,7 @@ def quiet_directions(rows: Tensor, *, threshold: float) -> Tensor:
         >>> quiet_directions(torch.tensor([[3.0, 0.0], [5.0, 0.1]]), threshold=0.1).abs().round()
         tensor([[0., 1.]], dtype=torch.float64)
     """
-    wide = rows.detach().to("cpu", torch.float64)
+    wide = float64(rows)
     energies, directions = torch.linalg.eigh(wide.T @ wide / max(1, len(wide)))
     quiet: Tensor = directions.T[energies < threshold]
     return quiet
@@ -65,7 +65,7 @@ def null_edit(
         >>> (here + here @ found.dense().float().T).round(decimals=4)
         tensor([[0., 0.]])
     """
-    here, there, space, held = (_float64(part) for part in (targets, anchors, basis, fixed))
+    here, there, space, held = (finite64(part) for part in (targets, anchors, basis, fixed))
     inside = here @ space.T
     system = inside.T @ inside / len(here) + ridge * torch.eye(len(space), dtype=torch.float64)
     factor = torch.linalg.cholesky(system)
@@ -77,10 +77,3 @@ def null_edit(
         share = torch.where(values > _RTOL * values.max(), energy / (energy + slack), 0.0)
         row = row - (row @ u) * share @ u.T
     return LowRank((there - here).T / len(here), row @ white)
-
-
-def _float64(rows: Tensor) -> Tensor:
-    wide = rows.detach().to("cpu", torch.float64)
-    if not torch.isfinite(wide).all():
-        raise MethodError("the text embeddings hold numbers that are not finite.")
-    return wide

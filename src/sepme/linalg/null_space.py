@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sepme.errors import MethodError, NotSeparable, NullSpaceExhausted
+from sepme.linalg.wide import finite64, float64
 
 _CHUNK_ROWS = 4096
 
@@ -38,7 +39,7 @@ class NullSpace:
         Returns:
             Same shape, float64, on the CPU.
         """
-        projected: Tensor = _float64(rows) @ self.basis.T @ self.basis
+        projected: Tensor = float64(rows) @ self.basis.T @ self.basis
         return projected
 
 
@@ -67,7 +68,7 @@ def null_space(embeddings: Tensor, *, rtol: float = 1e-6) -> NullSpace:
         (1, torch.Size([2, 3]))
     """
     rows = _rows(embeddings)
-    triangle = _triangle(rows)
+    triangle = folded(rows)
     _, values, directions = torch.linalg.svd(triangle, full_matrices=True)
     rank = int((values > rtol * values.max()).sum()) if len(values) else 0
     basis = directions[rank:]
@@ -141,30 +142,36 @@ def separability(rows: Tensor, blank_rows: Tensor, space: NullSpace) -> float:
         >>> separability(torch.tensor([[3.0, 4.0]]), torch.tensor([[0.0, 0.0]]), space)
         0.8
     """
-    own = _float64(rows) - _float64(blank_rows)
+    own = float64(rows) - float64(blank_rows)
     size = torch.linalg.vector_norm(own)
     return float(torch.linalg.vector_norm(space.project(own)) / size) if size > 0 else 0.0
 
 
-def _float64(rows: Tensor) -> Tensor:
-    return rows.detach().to("cpu", torch.float64)
+def folded(rows: Tensor) -> Tensor:
+    """At most ``d`` rows with the singular values and the row space of many.
 
+    Args:
+        rows: ``(n, d)``, float64.
 
-def _rows(embeddings: Tensor) -> Tensor:
-    rows = _float64(embeddings).reshape(-1, embeddings.shape[-1])
-    if not torch.isfinite(rows).all():
-        raise MethodError("the text embeddings hold numbers that are not finite.")
-    return rows
+    Returns:
+        The rows themselves if ``n`` is at most ``d``, else the triangle of their QR decomposition,
+        made block by block.
 
-
-def _triangle(rows: Tensor) -> Tensor:
-    """A matrix of at most ``d`` rows with the singular values and row space of ``rows``."""
+    Example:
+        >>> folded(torch.ones(8, 2).double()).abs().round()
+        tensor([[3., 3.],
+                [0., 0.]], dtype=torch.float64)
+    """
     if len(rows) <= rows.shape[1]:
         return rows
     triangle = rows[:0]
     for chunk in torch.split(rows, _CHUNK_ROWS):
         _, triangle = torch.linalg.qr(torch.cat([triangle, chunk]), mode="r")
     return triangle
+
+
+def _rows(embeddings: Tensor) -> Tensor:
+    return finite64(embeddings).reshape(-1, embeddings.shape[-1])
 
 
 def _leak(rows: Tensor, basis: Tensor) -> float:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sepme.errors import MethodError
 from sepme.linalg.low_rank import LowRank, compress
+from sepme.linalg.wide import finite64
 
 RTOL_FLOAT32 = 1e-7
 """What is left of a text map below this share of its largest singular value is lost in float32."""
@@ -52,7 +53,7 @@ def text_map(
         >>> here + here @ found.dense().float().T  # nine tenths of the way
         tensor([[0.3000, 2.7000]])
     """
-    rows, goals, kept = (_float64(part) for part in (targets, anchors, retained))
+    rows, goals, kept = (finite64(part) for part in (targets, anchors, retained))
     weighted = torch.cat([erase_scale**0.5 * rows, preserve_scale**0.5 * kept])
     right = erase_scale**0.5 * _ridge(weighted, lamb)[: len(rows)]
     return compress([LowRank((goals - rows).T, right)], rtol=rtol)
@@ -72,7 +73,7 @@ def text_gram(weights: Iterable[Tensor]) -> Tensor:
         tensor([[1., 2.],
                 [2., 5.]], dtype=torch.float64)
     """
-    wide = [_float64(weight) for weight in weights]
+    wide = [finite64(weight) for weight in weights]
     return torch.stack([weight.T @ weight for weight in wide]).sum(0)
 
 
@@ -100,7 +101,7 @@ def adversarial_rows(rows: Tensor, gram: Tensor, change: LowRank, *, lamb: float
         >>> adversarial_rows(torch.ones(1, 2), torch.eye(2), halved, lamb=0.25).round(decimals=6)
         tensor([[1., 1.]], dtype=torch.float64)
     """
-    wide, inner = _float64(rows), _float64(gram)
+    wide, inner = finite64(rows), finite64(gram)
     edit = torch.eye(wide.shape[1], dtype=torch.float64) + change.dense()
     system = edit.T @ inner @ edit + lamb * torch.eye(len(edit), dtype=torch.float64)
     found: Tensor = torch.cholesky_solve((wide @ inner @ edit).T, _cholesky(system, lamb)).T
@@ -149,10 +150,3 @@ def _cholesky(system: Tensor, lamb: float) -> Tensor:
         )
     triangle: Tensor = factor
     return triangle
-
-
-def _float64(rows: Tensor) -> Tensor:
-    wide = rows.detach().to("cpu", torch.float64)
-    if not torch.isfinite(wide).all():
-        raise MethodError("the text embeddings hold numbers that are not finite.")
-    return wide

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sepme.errors import MethodError
 from sepme.linalg.low_rank import LowRank
+from sepme.linalg.wide import finite64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +56,7 @@ def pooled(rows: Tensor, moves: Tensor, *, most: int = 0, rtol: float = 1e-9) ->
         >>> len(found.rows), (found.rows.T @ found.rows).diagonal().round(decimals=6)
         (1, tensor([8., 8., 8.], dtype=torch.float64))
     """
-    wide, wanted = (_float64(part) for part in (rows, moves))
+    wide, wanted = (finite64(part) for part in (rows, moves))
     left, sizes, right = torch.linalg.svd(wide, full_matrices=False)
     count = int((sizes > rtol * sizes.max()).sum()) if len(sizes) else 0
     kept = min(count, most) if most else count
@@ -83,7 +84,7 @@ class TextSystem:
     Example:
         >>> cat = pooled(torch.tensor([[2.0, 0.0]]), torch.tensor([[-2.0, 1.0]]))
         >>> dog = pooled(torch.tensor([[0.0, 3.0]]), torch.zeros(1, 2))
-        >>> TextSystem.of([cat, dog], lamb=1e-9).map(cat).dense().round(decimals=6)
+        >>> TextSystem.of([cat, dog], lamb=1e-9).map(cat).dense().round(decimals=6) + 0.0
         tensor([[-1.0000,  0.0000],
                 [ 0.5000,  0.0000]], dtype=torch.float64)
     """
@@ -182,10 +183,3 @@ class TextSystem:
 
     def _read(self, rows: Tensor) -> Tensor:
         return rows if self.basis is None else rows @ self.basis.T
-
-
-def _float64(rows: Tensor) -> Tensor:
-    wide = rows.detach().to("cpu", torch.float64)
-    if not torch.isfinite(wide).all():
-        raise MethodError("the text embeddings hold numbers that are not finite.")
-    return wide

@@ -18,6 +18,7 @@ from sepme.errors import NullSpaceExhausted
 from sepme.linalg.k_means import k_means
 from sepme.linalg.low_rank import LowRank, compress
 from sepme.linalg.null_edit import null_edit, quiet_directions
+from sepme.linalg.wide import float64
 from sepme.methods._rows import Pairs, chosen_rows, encoded, pairs
 from sepme.methods._together import Solution, Together
 
@@ -95,7 +96,7 @@ class SPEED(Together):
             _invariants(model, self.centres, seed),
         )
         draw = torch.Generator().manual_seed(seed)
-        weights = {s: _float64(w) for s, w in sorted(model.sites(self.target_modules).items())}
+        weights = {s: float64(w) for s, w in sorted(model.sites(self.target_modules).items())}
         edits = {site: self._edit(task, weight, draw) for site, weight in weights.items()}
         thin = {site: compress([edit.change]) for site, edit in edits.items()}
         payload = FactorShift(
@@ -175,7 +176,3 @@ def _worst(rows: Tensor, change: LowRank, weight: Tensor) -> float:
     """Largest change of a row's values, relative to the values."""
     moved = torch.linalg.vector_norm(_seen(rows, change), dim=1)
     return float((moved / torch.linalg.vector_norm(rows @ weight.T, dim=1)).max())
-
-
-def _float64(weight: Tensor) -> Tensor:
-    return weight.to("cpu", torch.float64)

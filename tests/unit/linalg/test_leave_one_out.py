@@ -1,11 +1,13 @@
+import math
+
 import pytest
 import torch
 from torch import Tensor
 
-from sepme.errors import NullSpaceExhausted
+from sepme.errors import MethodError, NullSpaceExhausted
 from sepme.linalg import leave_one_out as module
 from sepme.linalg.leave_one_out import leave_one_out
-from sepme.linalg.null_space import null_space
+from sepme.linalg.null_space import folded, null_space
 
 
 def rows(count: int, *, seed: int, width: int = 40) -> Tensor:
@@ -38,6 +40,37 @@ def test_no_room_is_none_and_found_out_early(monkeypatch: pytest.MonkeyPatch) ->
     assert len(calls) == 3  # the whole and its halves
     with pytest.raises(NullSpaceExhausted):  # inverse check: each is None for this reason
         null_space(torch.cat(sets[1:]))
+
+
+def test_what_a_half_leaves_alone_is_folded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    width, count, size = 40, 16, 60
+    seen: dict[str, list[int]] = {"folded": [], "null_space": []}
+
+    def folding(rows: Tensor) -> Tensor:
+        seen["folded"].append(len(rows))
+        return folded(rows)
+
+    def looking(rows: Tensor, *, rtol: float):
+        seen["null_space"].append(len(rows))
+        return null_space(rows, rtol=rtol)
+
+    monkeypatch.setattr(module, "folded", folding)
+    monkeypatch.setattr(module, "null_space", looking)
+    sets = [rows(size, seed=1, width=1) @ rows(1, seed=k) for k in range(2, count + 2)]
+    spaces = leave_one_out(rows(3, seed=0), sets)
+    assert [space.rank for space in spaces if space] == [3 + count - 1] * count
+    nodes = len(seen["null_space"])
+    assert nodes == 2 * count - 1
+    assert max(seen["null_space"]) <= width
+    assert sum(seen["folded"]) <= count * size * math.log2(count) + nodes * width
+    assert sum(seen["folded"]) < count * (count - 1) * size / 2  # inverse: n^2 would be more
+
+
+def test_numbers_must_be_finite() -> None:
+    spoilt = rows(4, seed=2)
+    spoilt[1, 0] = torch.nan
+    with pytest.raises(MethodError, match="1 of 4 rows"):
+        leave_one_out(rows(3, seed=0), [rows(4, seed=1), spoilt])
 
 
 def test_nothing_to_leave_out() -> None:

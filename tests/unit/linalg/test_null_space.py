@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from sepme.errors import MethodError, NotSeparable, NullSpaceExhausted
-from sepme.linalg.null_space import null_space, private_directions, separability
+from sepme.linalg.null_space import folded, null_space, private_directions, separability
 
 D = 24
 
@@ -88,8 +88,17 @@ def test_full_rank_is_exhausted(n: int) -> None:
 
 
 def test_numbers_must_be_finite() -> None:
-    with pytest.raises(MethodError, match="finite"):
-        null_space(torch.tensor([[1.0, float("nan")]]))
+    with pytest.raises(MethodError, match="1 of 2 rows"):
+        null_space(torch.tensor([[1.0, float("nan")], [0.0, 1.0]]))
+
+
+@pytest.mark.parametrize("n", [3, D, D + 1, 5000])
+def test_folding_keeps_row_space_and_singular_values(n: int) -> None:
+    rows = rows_of_rank(n, 3)
+    few = folded(rows)
+    assert len(few) == min(n, D)
+    assert torch.allclose(few.T @ few, rows.T @ rows, rtol=1e-9, atol=1e-9 * n)
+    assert torch.equal(few, rows) == (n <= D)  # inverse check: only many rows are folded
 
 
 def test_private_directions_span_the_projected_target() -> None:
