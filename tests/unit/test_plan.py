@@ -6,6 +6,7 @@ import torch
 
 import sepme
 from sepme.core.concept import Concept
+from sepme.core.listing import listed
 from sepme.errors import ConceptError, NotSeparable, NullSpaceExhausted, UnknownMethod
 from sepme.linalg.null_space import null_space
 from sepme.methods.esd import ESD
@@ -13,6 +14,7 @@ from sepme.methods.sepme import SepME
 from sepme.methods.sepme_free import SepMEFree
 from sepme.plan import MIN_SEPARABILITY, Plan, cost, plan
 from sepme.plan.cost import fit_cost
+from tests.tiny import null_space_shift
 
 STYLES = [concept for concept in sepme.demo.concepts() if concept.kind == "style"]
 
@@ -61,6 +63,15 @@ def test_the_estimates_follow_the_method(model) -> None:
     assert long.seconds > 20 * short.seconds
 
 
+@pytest.mark.parametrize("method", ["sepme-text", "uce", "semantic-surgery"])
+def test_no_time_is_promised_for_a_fit_without_steps(model, method: str, monkeypatch) -> None:
+    monkeypatch.setattr(cost, "_forward_seconds", lambda *_: pytest.fail("timed for nothing"))
+    made = plan(model, STYLES[:1], method=method)
+    assert made.rows[0].seconds is None
+    assert made.rows[0].memory_mb > 10
+    assert json.loads(json.dumps(made.to_dict()))["rows"][0]["seconds"] is None
+
+
 def test_the_cost_counts_every_prediction(model, monkeypatch) -> None:
     monkeypatch.setattr(cost, "_forward_seconds", lambda *_: 1.0)
     sizes = {"max_steps": 100, "images": 1, "pool": 1, "batch_size": 2}
@@ -84,6 +95,37 @@ def test_one_shared_prompt_of_several_is_enough(model) -> None:
 
 def test_a_concept_is_not_held_against_itself(model) -> None:
     assert plan(model, STYLES[:1], retain=STYLES[:1]).ok
+
+
+def rank_of(model, concepts) -> int:
+    rows = model.encode([p for c in concepts for p in c.prompts]).double().flatten(0, 1)
+    return int(torch.linalg.matrix_rank(rows, rtol=1e-6))
+
+
+def test_two_definitions_of_one_name_are_both_left_alone_as_in_a_fit(tiny_model) -> None:
+    owl, fig, held, retained = (
+        Concept(name, (prompt,))
+        for name, prompt in (("owl", "owl"), ("fig", "fig"), ("jar", "jar"), ("jar", "urn"))
+    )
+    tiny_model.erase(null_space_shift(tiny_model, held))
+    (row,) = plan(tiny_model, [owl], retain=[retained]).rows
+    alone = listed(tiny_model, owl, [retained])
+    assert {held, retained} < set(alone)
+    assert (row.listed, row.rank) == (len(alone), rank_of(tiny_model, alone))
+    for other in (held, retained):  # inverse check: each of them counts
+        assert row.rank > rank_of(tiny_model, [c for c in alone if c != other])
+        made = plan(tiny_model, [Concept("same", other.prompts)], retain=[retained])
+        assert made.rows[0].same_as == "jar"
+    first, second = plan(tiny_model, [retained, fig]).rows  # a new definition replaces the old
+    assert first.rank == rank_of(tiny_model, listed(tiny_model, retained, [fig]))
+    assert second.rank == rank_of(tiny_model, listed(tiny_model, fig, [retained]))
+
+
+def test_colliding_names_are_told_once(tiny_model) -> None:
+    jars = [Concept("jar", (prompt,)) for prompt in ("owl ", "owl!", "OWL")]
+    row = plan(tiny_model, [Concept("owl", ("owl",))], retain=jars).rows[0]
+    assert not row.ok
+    assert row.colliding.count("jar") == 1
 
 
 def test_what_is_below_the_threshold_is_refused_with_colliding_names(three: Plan, model) -> None:

@@ -30,7 +30,7 @@ def plan_parts(plan: Plan) -> list[Table | Text]:
             row.concept,
             f"{row.separability:.2f}",
             f"{row.free} of {plan.dimensions}",
-            f"at most {row.seconds:.0f} s",
+            "-" if row.seconds is None else f"at most {row.seconds:.0f} s",
             f"{row.memory_mb:.0f} MB",
             mark(row.ok, yes="exact" if row.exact else "approximate", no="REFUSED"),
         )

@@ -32,7 +32,7 @@ _RTOL = 1e-6
 _NOTHING = 1e-4
 """Separability that is nothing but rounding."""
 
-Rows = Mapping[str, Tensor]
+Rows = Mapping[Concept, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,8 @@ class PlanRow:
         colliding: Listed concepts that overlap with it most; empty unless it is refused.
         same_as: Listed concept that has one of its prompts; "" if none has.
         exhausted: Whether the listed concepts together, none of them alone, leave nothing of it.
-        seconds: Longest the fit can take on this machine; the stop usually comes far earlier.
+        seconds: Longest the fit can take on this machine; the stop usually comes far earlier. None
+            for a method that does not train in steps, whose fit is not estimated.
         memory_mb: Memory the fit needs, the model included (megabytes, 10^6 bytes).
         exact: Whether listed prompts can stay exactly as they are.
         ok: Whether it can be erased on its own.
@@ -62,7 +63,7 @@ class PlanRow:
     colliding: tuple[str, ...]
     same_as: str
     exhausted: bool
-    seconds: float
+    seconds: float | None
     memory_mb: float
     exact: bool
     ok: bool
@@ -148,8 +149,8 @@ def plan(
 ) -> Plan:
     """Tell what erasing concepts would take, and whether it can work.
 
-    Costs a few singular value decompositions and two U-Net forwards; nothing is drawn, and the
-    model is not changed.
+    Costs a few singular value decompositions, and two U-Net forwards if the method trains in steps;
+    nothing is drawn, and the model is not changed.
 
     Args:
         model: The model.
@@ -175,46 +176,47 @@ def plan(
     maker = METHODS[method]() if isinstance(method, str) else method
     maker = maker.resolve(model.presets.get(maker.name))
     rtol = float(getattr(maker, "rtol", _RTOL))
-    everything = {c.name: c for c in (*model.known, *retain, *concepts)}
-    rows = {name: model.encode(c.prompts) for name, c in everything.items()}
-    rows[BLANK.name] = model.encode(BLANK.prompts)
+    everything = dict.fromkeys((BLANK, *model.known, *retain, *concepts))  # as `listed` has it
+    rows = {concept: model.encode(concept.prompts) for concept in everything}
     cost = fit_cost(model, maker)
     least = float(getattr(maker, "least", MIN_SEPARABILITY)) if maker.separable else None
     strict = maker.separable and not maker.approximates
-    always = torch.cat([found for name, found in rows.items() if name not in names])
-    spaces = leave_one_out(_flat(always), [_flat(rows[name]) for name in names], rtol=rtol)
+    always = torch.cat([found for concept, found in rows.items() if concept.name not in names])
+    sets = [[found for c, found in rows.items() if c.name == name] for name in names]
+    spaces = leave_one_out(_flat(always), [_flat(torch.cat(own)) for own in sets], rtol=rtol)
     made = tuple(
-        _row(name, rows, space, rtol=rtol, cost=cost, least=least, strict=strict)
-        for name, space in zip(names, spaces, strict=True)
+        _row(concept, rows, space, rtol=rtol, cost=cost, least=least, strict=strict)
+        for concept, space in zip(concepts, spaces, strict=True)
     )
-    together = _rank(list(rows.values()), rtol)
-    blank = _rank([rows[BLANK.name]], rtol)
-    used = [_rank([rows[BLANK.name], rows[name]], rtol) - blank for name in names]
-    width = rows[BLANK.name].shape[-1]
+    together = _rank([always, *(rows[concept] for concept in concepts)], rtol)
+    blank = _rank([rows[BLANK]], rtol)
+    used = [_rank([rows[BLANK], rows[concept]], rtol) - blank for concept in concepts]
+    width = rows[BLANK].shape[-1]
     mean = sum(used) / len(used)
     return Plan(made, maker.name, width, mean, width - together, least or 0.0)
 
 
 def _row(
-    name: str,
+    concept: Concept,
     rows: Rows,
     space: NullSpace | None,
     *,
     rtol: float,
-    cost: tuple[float, float],
+    cost: tuple[float | None, float],
     least: float | None,
     strict: bool,
 ) -> PlanRow:
-    others = {other: found for other, found in rows.items() if other != name}
-    same = next((o for o, found in others.items() if _shares_prompt(rows[name], found)), "")
-    apart = separability(rows[name], rows[BLANK.name], space) if space else 0.0
+    own = rows[concept]
+    others = {other: found for other, found in rows.items() if other.name != concept.name}
+    same = next((o.name for o, found in others.items() if _shares_prompt(own, found)), "")
+    apart = separability(own, rows[BLANK], space) if space else 0.0
     exact = space is not None and least is not None and apart >= least
     ok = not same and (exact or not strict)
-    alone = {} if ok else _left_beside_each(name, rows, rtol)
+    alone = {} if ok else _left_beside_each(own, others, rows[BLANK], rtol)
     crowd = not alone or min(alone.values()) >= (least or 0.0)
-    width = rows[name].shape[-1]
+    width = own.shape[-1]
     return PlanRow(
-        concept=name,
+        concept=concept.name,
         separability=apart,
         rank=space.rank if space else width,
         free=width - space.rank if space else 0,
@@ -229,14 +231,14 @@ def _row(
     )
 
 
-def _left_beside_each(name: str, rows: Rows, rtol: float) -> dict[str, float]:
-    """Separability of a concept from each listed concept alone."""
-    blank = rows[BLANK.name]
-    left = {}
-    for other, found in rows.items():
-        if other not in (name, BLANK.name):
+def _left_beside_each(own: Tensor, others: Rows, blank: Tensor, rtol: float) -> dict[str, float]:
+    """Separability of a concept from each listed concept alone, by name."""
+    left: dict[str, float] = {}
+    for other, found in others.items():
+        if other != BLANK:
             space = _space([blank, found], rtol)
-            left[other] = separability(rows[name], blank, space) if space else 0.0
+            apart = separability(own, blank, space) if space else 0.0
+            left[other.name] = min(apart, left.get(other.name, apart))
     return left
 
 
