@@ -11,7 +11,7 @@ from torch import Tensor
 from sepme.core.backend import Backend
 from sepme.core.concept import Concept
 from sepme.core.listing import listed
-from sepme.core.payload import Payload, SiteShift
+from sepme.core.payload import SiteShift
 from sepme.core.shift import ConceptShift
 from sepme.core.text_shift import TextShift
 from sepme.errors import MethodError
@@ -25,9 +25,10 @@ def reproject(
 
     ``dW' = dW P`` with ``P`` the projector onto the null space of *all* prompts to leave alone,
     old and new in one matrix: projectors do not commute, and ``P_new`` alone would open old leaks
-    again (SRS-ME, weight decoupling, eq. 22-25). A closed form, no training. The result erases at
-    most as much as before; ``provenance.fit["kept"]`` tells how much of what the shift does to its
-    own prompts is left (Frobenius norm, 0 to 1), and ``"reprojected"`` names the shift it came
+    again (SRS-ME, weight decoupling, eq. 22-25). A closed form, no training. The weights change
+    at most as much as before, but prompts may move more, if what is lost worked against what is
+    left: ``provenance.fit["kept"]`` is the effect on its own prompts relative to that before
+    (Frobenius norm, at least 0, can exceed 1), and ``"reprojected"`` names the shift it came
     from. Erase it to replace the earlier one; that is an event of its own in the ledger's history.
 
     Args:
@@ -41,7 +42,7 @@ def reproject(
         Another shift of the same concept, which lists everything it leaves alone.
 
     Raises:
-        MethodError: If it is not such a shift, or lists concepts that nobody describes here.
+        MethodError: If it is no such shift, does nothing, or lists concepts nobody describes here.
         NullSpaceExhausted: If the prompts span the whole text space.
         NotSeparable: If the concept is to be left alone too, or nothing of it is left.
 
@@ -68,9 +69,8 @@ def reproject(
     rows = model.encode(tuple(dict.fromkeys(p for other in others for p in other.prompts)))
     space, own = null_space(rows, rtol=rtol), model.encode(concept.prompts)
     private_directions(own, space)  # raises if there is none
-    before = _readable(shift.payload)
-    payload = _projected(before, space)
-    kept = _effect(payload, own) / _effect(before, own)
+    payload = _projected(_readable(shift), space)
+    kept = _effect(payload, own) / _own_effect(shift, own)
     told = {**shift.provenance.fit, "reprojected": shift.digest, "kept": kept}
     return replace(
         shift,
@@ -80,12 +80,12 @@ def reproject(
     )
 
 
-def _readable(payload: Payload) -> SiteShift | TextShift:
-    if isinstance(payload, SiteShift | TextShift):
-        return payload
+def _readable(shift: ConceptShift) -> SiteShift | TextShift:
+    if isinstance(shift.payload, SiteShift | TextShift):
+        return shift.payload
     raise MethodError(
-        f"a {payload.kind!r} payload does not act through directions of text space, so it cannot "
-        "be projected. Fit it again with what is to stay."
+        f"a {shift.payload.kind!r} payload does not act through directions of text space, so it "
+        "cannot be projected. Fit it again with what is to stay."
     )
 
 
@@ -93,6 +93,15 @@ def _projected(payload: SiteShift | TextShift, space: NullSpace) -> SiteShift | 
     if isinstance(payload, SiteShift):
         return SiteShift(space.project(payload.directions).float(), payload.factors)
     return replace(payload, right=space.project(payload.right).float())
+
+
+def _own_effect(shift: ConceptShift, rows: Tensor) -> float:
+    if effect := _effect(_readable(shift), rows):
+        return effect
+    raise MethodError(
+        f"{shift.name!r} does nothing to its own prompts, so nothing of it can be kept. "
+        "Fit it again with what is to stay."
+    )
 
 
 def _effect(payload: SiteShift | TextShift, rows: Tensor) -> float:

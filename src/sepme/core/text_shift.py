@@ -129,7 +129,9 @@ class TextShift:
         rest = dict(tensors)
         left, right = rest.pop("left", None), rest.pop("right", None)
         if left is None or right is None:
-            raise MethodError(f"a text shift needs 'left' and 'right', got {shown(sorted(rest))}.")
+            raise MethodError(
+                f"a text shift needs 'left' and 'right', got {shown(sorted(tensors))}."
+            )
         for name, tensor in sorted(rest.items()):
             if not name.startswith(_SITES):
                 raise MethodError(f"a text shift has no tensor named {shown(name)}.")

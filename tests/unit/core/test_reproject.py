@@ -1,9 +1,13 @@
+from dataclasses import replace
+
 import pytest
+import torch
 from torch import Tensor
 
 import sepme
 from sepme.core.backend import Backend
 from sepme.core.concept import BLANK, Concept
+from sepme.core.payload import SiteShift
 from sepme.core.reproject import reproject
 from sepme.core.shift import ConceptShift
 from sepme.errors import MethodError, NotSeparable, NullSpaceExhausted
@@ -48,6 +52,39 @@ def test_it_is_another_shift_that_says_where_it_comes_from(shift, tiny_model) ->
     assert reproject(shift, tiny_model, [BESIDE, NEW]) == later
     again = reproject(later, tiny_model, [BESIDE, NEW])
     assert again.provenance.fit["kept"] == pytest.approx(1, abs=1e-6)  # a projector
+
+
+def reading(shift: ConceptShift, directions: Tensor) -> ConceptShift:
+    """The shift with other directions, as many as it has."""
+    return replace(shift, payload=SiteShift(directions.float(), shift.payload.factors))
+
+
+def test_own_prompts_may_be_moved_more_than_before_but_the_weights_are_not(tiny_model) -> None:
+    known = tiny_model.encode([p for c in (*tiny_model.known, NEW) for p in c.prompts])
+    space, own = null_space(known), tiny_model.encode(OLD.prompts).flatten(0, 1).double()
+    shift = null_space_shift(tiny_model, OLD)
+    left = space.project(shift.payload.directions)
+    used = torch.linalg.svd(space.basis)[2][len(space.basis) :]
+    against = torch.linalg.lstsq(own @ used.T, -(own @ left.T)).solution.T @ used
+    kept = {}
+    for name, directions in {"against": left + against, "with": left - against}.items():
+        before = reading(shift, directions)
+        after = reproject(before, tiny_model, [NEW])
+        kept[name] = after.provenance.fit["kept"]
+        for site, weight in tiny_model.sites().items():
+            sizes = [s.payload.delta(site, weight).norm() for s in (after, before)]
+            assert sizes[0] < sizes[1]
+    assert kept["against"] > 1.01
+    assert 0 < kept["with"] < 0.99  # inverse check
+
+
+def test_what_did_nothing_cannot_be_kept(tiny_model) -> None:
+    shift = null_space_shift(tiny_model, OLD, [BESIDE])
+    idle = reading(shift, torch.zeros_like(shift.payload.directions))
+    with pytest.raises(MethodError, match=f"'{OLD.name}' does nothing to its own prompts"):
+        reproject(idle, tiny_model, [BESIDE, NEW])
+    faint = reading(shift, 1e-9 * shift.payload.directions)  # inverse check: little is enough
+    assert 0 < reproject(faint, tiny_model, [BESIDE, NEW]).provenance.fit["kept"] <= 1
 
 
 def test_the_new_one_alone_would_open_old_leaks(tiny_model) -> None:

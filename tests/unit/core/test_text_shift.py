@@ -142,6 +142,18 @@ def test_foreign_tensors(payload: TextShift, change: dict[str, Tensor | None]) -
     assert len(str(info.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize(("gone", "there"), [("left", "right"), ("right", "left")])
+def test_a_missing_factor_is_told_with_all_that_is_there(
+    payload: TextShift, gone: str, there: str
+) -> None:
+    tensors = {name: tensor for name, tensor in payload.tensors().items() if name != gone}
+    with pytest.raises(MethodError) as info:
+        TextShift.from_tensors(tensors)
+    told = str(info.value).partition("got ")[2]
+    assert f"'{there}'" in told
+    assert f"'{gone}'" not in told  # inverse check
+
+
 def test_a_pristine_weight_is_not_changed() -> None:
     base, before = make_base(), make_base()
     make_text_shift("a").payload.delta(SITE, base[SITE])
