@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Protocol
 
-import torch
-
-from sepme.bench.fits import fitted, key_of
+from sepme.bench.fits import circumstances, fitted, key_of
 from sepme.core.concept import Concept
 from sepme.core.listing import apart
 from sepme.core.method import Method
@@ -112,14 +109,8 @@ class Part:
             "options": asdict(self.benchmark),
             "base": model.fingerprint,
             "known": [concept.to_dict() for concept in model.known],
-            "threads": torch.get_num_threads(),
-            "versions": versions(),
+            **circumstances(model),
         }
-
-
-def versions() -> dict[str, str]:
-    """Of the packages that results depend on."""
-    return {name: version(name) for name in ("sepme", "torch", "diffusers")}
 
 
 def fits_of(

@@ -12,7 +12,8 @@ from tempfile import TemporaryDirectory
 import torch
 from tqdm.auto import tqdm
 
-from sepme.bench.cells import Cell, versions
+from sepme.bench.cells import Cell
+from sepme.bench.fits import versions
 from sepme.bench.store import Entries, Store
 from sepme.core.backend import Backend
 from sepme.core.concept import Concept

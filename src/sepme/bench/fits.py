@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 
 import torch
 
@@ -160,8 +161,27 @@ def key_of(
         "provenance": resolved.provenance(model, seed=seed).to_dict(),
         "concepts": [concept.to_dict() for concept in concepts],
         "known": [concept.to_dict() for concept in (*model.known, *retain)],
-        "threads": torch.get_num_threads(),
+        **circumstances(model),
     }
+
+
+def circumstances(model: ErasedPipeline) -> Key:
+    """What any result depends on besides what is asked for: where and in what it is computed.
+
+    Args:
+        model: The model.
+    """
+    return {
+        "device": model.pipeline.device.type,
+        "dtype": str(model.pipeline.unet.dtype),
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that results depend on."""
+    return {name: version(name) for name in ("sepme", "torch", "diffusers")}
 
 
 def _cost_key(key: Key) -> Key:

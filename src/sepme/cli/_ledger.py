@@ -1,13 +1,61 @@
-"""Opening the ledger a command was pointed at."""
+"""The ledger a command was pointed at."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sepme.errors import LedgerError
 from sepme.io.history import History
 from sepme.io.ledger_dir import LedgerDir
 from sepme.io.ledger_state import HISTORY_NAME, SNAPSHOT_NAME
+
+if TYPE_CHECKING:
+    from sepme.core.entry import Entry
+    from sepme.core.shift import ConceptShift
+
+
+class Held:
+    """A ledger whose shifts are read once, all together, when the first is asked for.
+
+    Args:
+        directory: The ledger.
+    """
+
+    def __init__(self, directory: LedgerDir) -> None:
+        """Read nothing yet."""
+        self.directory = directory
+        self._shifts: dict[str, ConceptShift] = {}
+
+    def entry(self, name: str) -> Entry:
+        """As `Ledger.entry`."""
+        return self.directory.ledger.entry(name)
+
+    def shift(self, entry: Entry) -> ConceptShift:
+        """The shift of an entry.
+
+        Args:
+            entry: The entry.
+
+        Raises:
+            ShiftFileError: If a file is missing or is not that shift.
+        """
+        if entry.shift not in self._shifts:
+            self._shifts = self.directory.shifts()
+        return self._shifts[entry.shift]
+
+    def erase(self, *shifts: ConceptShift, strength: float) -> None:
+        """Erase concepts, all or none of them.
+
+        Args:
+            shifts: As `LedgerDir.erase`.
+            strength: As `LedgerDir.erase`.
+
+        Raises:
+            LedgerError: As `LedgerDir.erase`.
+        """
+        self.directory.erase(*shifts, strength=strength)
+        self._shifts |= {shift.digest: shift for shift in shifts}
 
 
 def existing_ledger(folder: Path, *, required: bool = False) -> LedgerDir | None:

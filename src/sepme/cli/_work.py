@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sepme.cli._app import Run
 from sepme.cli._evidence import plan_parts
+from sepme.cli._ledger import Held
 from sepme.cli._screen import Screen
 from sepme.core.concept import Concept
 from sepme.core.record import sha256_of
@@ -58,36 +59,34 @@ class Job:
         """What a fit of one concept must leave alone, besides what the model knows."""
         return tuple(c for c in (*self.retain, *self.concepts) if c.name != concept.name)
 
-    def action(self, concept: Concept, model: ErasedPipeline, ledger: LedgerDir | None) -> Action:
+    def action(self, concept: Concept, model: ErasedPipeline, held: Held | None) -> Action:
         """Whether a concept needs a fit, or what the ledger holds will do."""
-        if ledger is None:
+        if held is None:
             return "fit"
         try:
-            entry = ledger.ledger.entry(concept.name)
+            entry = held.entry(concept.name)
         except NotErased:
             return "fit"
-        if not self._made(entry, ledger):
+        if not self._made(entry, held):
             return "fit"
         if entry.active and entry.strength == self.strength:
             return "keep"
         must = {c.name for c in (*model.known, *self.others(concept))} - {concept.name}
         return "reuse" if entry.active or must <= set(entry.decoupled_from) else "fit"
 
-    def _made(self, entry: Entry, ledger: LedgerDir) -> bool:
+    def _made(self, entry: Entry, held: Held) -> bool:
         """Whether a shift is of this method and seed, for prompts asked for now."""
-        made = ledger.shift(entry.name).provenance
+        made = held.shift(entry).provenance
         asked = {(c.name, c.prompts, c.anchor) for c in self.concepts}
         same = {(c.name, c.prompts, c.anchor) for c in entry.concepts} <= asked
         return same and (made.method, made.seed) == (self.method.name, self.seed)
 
-    def turns(
-        self, model: ErasedPipeline, ledger: LedgerDir | None
-    ) -> Iterator[tuple[Concept, ...]]:
+    def turns(self, model: ErasedPipeline, held: Held | None) -> Iterator[tuple[Concept, ...]]:
         """What is erased in one go: each concept, or all that need a fit if that is one fit."""
-        needed = tuple(c for c in self.concepts if self.action(c, model, ledger) == "fit")
         if not self.method.together:
             yield from ((concept,) for concept in self.concepts)
             return
+        needed = tuple(c for c in self.concepts if self.action(c, model, held) == "fit")
         yield from ((concept,) for concept in self.concepts if concept not in needed)
         if needed:
             yield needed
@@ -122,7 +121,8 @@ def run_job(
     from sepme.plan import plan
 
     model = run.load(source, ledger=folder if held else None)
-    left = [c for c in job.concepts if job.action(c, model, held) == "fit"]
+    ours = Held(held) if held else None
+    left = [c for c in job.concepts if job.action(c, model, ours) == "fit"]
     made = None
     if left:
         kept = {c.name: c for c in (*job.retain, *job.concepts) if c not in left}
@@ -139,32 +139,32 @@ def run_job(
     data["plan"] = made.to_dict() if made else None
     if dry_run:
         return data
-    ledger, done = erase_each(job, model, folder, held, run.screen)
-    state = ledger.ledger
+    ours = ours or Held(LedgerDir.create(folder, base=model.fingerprint, model=model.source))
+    done = erase_each(job, model, folder, ours, run.screen)
+    state = ours.directory.ledger
     return {**data, "concepts": done, "erased": list(state.erased), "digest": state.digest}
 
 
 def erase_each(
-    job: Job, model: ErasedPipeline, folder: Path, ledger: LedgerDir | None, screen: Screen
-) -> tuple[LedgerDir, list[dict[str, Any]]]:
-    """Erase concepts one by one, each on the disk before the next is begun.
+    job: Job, model: ErasedPipeline, folder: Path, held: Held, screen: Screen
+) -> list[dict[str, Any]]:
+    """Erase concepts fit by fit, what one gives on the disk at once before the next is begun.
 
     Args:
         job: What and how.
         model: The model, with the ledger open.
-        folder: The ledger's folder, created at the first success if it is new.
-        ledger: The ledger, if it exists.
+        folder: The ledger's folder.
+        held: The ledger.
         screen: For progress.
 
     Returns:
-        The ledger, and what was done for each concept.
+        What was done for each concept.
     """
     from sepme.io.unfinished import resumable
 
-    ledger = ledger or LedgerDir.create(folder, base=model.fingerprint, model=model.source)
     done: list[dict[str, Any]] = []
-    for concepts in job.turns(model, ledger):
-        action = job.action(concepts[0], model, ledger)
+    for concepts in job.turns(model, held):
+        action = job.action(concepts[0], model, held)
         names = ", ".join(concept.name for concept in concepts)
         turn = f"{names} ({len(done) + len(concepts)} of {len(job.concepts)})"
         start = time.perf_counter()
@@ -173,18 +173,18 @@ def erase_each(
         else:
             kept = _unfinished(job, concepts, model, folder)
             fit = "going on with a fit that was cut off ..." if kept.exists() else "fitting ..."
-            held = "erasing again with the shift the ledger holds; no training"
-            screen.say(f"{turn}: {held if action == 'reuse' else fit}")
+            again = "erasing again with the shift the ledger holds; no training"
+            screen.say(f"{turn}: {again if action == 'reuse' else fit}")
             with resumable(kept):
-                for shift in _shifts(job, concepts, action, model, ledger):
-                    ledger.erase(shift, strength=job.strength)
-                    model.erase(shift, strength=job.strength)
-                    _warn(shift, screen)
+                shifts = _shifts(job, concepts, action, model, held)
+                held.erase(*shifts, strength=job.strength)
+            model.erase(*shifts, strength=job.strength)
+            _warn(shifts, screen)
         seconds = time.perf_counter() - start if action != "keep" else 0.0
         if action != "keep":
             screen.say(f"{turn}: erased in {seconds:.1f} s and saved")
-        done += [_told(concept, action, seconds, ledger) for concept in concepts]
-    return ledger, done
+        done += [_told(concept, action, seconds, held) for concept in concepts]
+    return done
 
 
 def _unfinished(
@@ -202,10 +202,10 @@ def _shifts(
     concepts: tuple[Concept, ...],
     action: Action,
     model: ErasedPipeline,
-    ledger: LedgerDir,
+    held: Held,
 ) -> tuple[ConceptShift, ...]:
     if action == "reuse":
-        return (ledger.shift(concepts[0].name),)
+        return (held.shift(held.entry(concepts[0].name)),)
     rest = tuple(c for c in (*job.retain, *job.concepts) if c not in concepts)
     return job.method.fit_many(model, concepts, retain=rest, seed=job.seed)
 
@@ -221,25 +221,27 @@ def older(job: Job, ledger: LedgerDir) -> dict[str, list[str]]:
     return {name: missing for name, missing in gaps.items() if missing}
 
 
-def _warn(shift: ConceptShift, screen: Screen) -> None:
-    facts = shift.provenance.fit
-    if facts.get("stopped") is False:
-        screen.warn(
-            f"the fit of {shift.name!r} used all its {facts.get('steps')} steps without reaching "
-            "its stop, so it may erase too little or harm other concepts. Check it with "
-            "`sepme verify` before you rely on it."
-        )
+def _warn(shifts: Iterable[ConceptShift], screen: Screen) -> None:
+    for shift in shifts:
+        facts = shift.provenance.fit
+        if facts.get("stopped") is False:
+            screen.warn(
+                f"the fit of {shift.name!r} used all its {facts.get('steps')} steps without "
+                "reaching its stop, so it may erase too little or harm other concepts. Check it "
+                "with `sepme verify` before you rely on it."
+            )
 
 
-def _told(concept: Concept, action: Action, seconds: float, ledger: LedgerDir) -> dict[str, Any]:
-    shift = ledger.shift(concept.name)
+def _told(concept: Concept, action: Action, seconds: float, held: Held) -> dict[str, Any]:
+    entry = held.entry(concept.name)
+    shift = held.shift(entry)
     return {
         "name": concept.name,
         "action": {"fit": "fitted", "reuse": "reused", "keep": "skipped"}[action],
         "seconds": round(seconds, 2),
         "shift": shift.digest,
         "bytes": shift.nbytes,
-        "strength": ledger.ledger.entry(concept.name).strength,
+        "strength": entry.strength,
         "decoupled_from": list(shift.decoupled_from),
         "fit": dict(shift.provenance.fit),
     }

@@ -69,7 +69,7 @@ def erase(  # noqa: PLR0913, PLR0917 (one per flag)
     ] = 1.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after the plan.")] = False,
 ) -> None:
-    """Make the model forget concepts, one by one, each saved as soon as it is done.
+    """Make the model forget concepts, each saved as soon as its fit is done.
 
     Interrupted? Run the same command again: it goes on with the concepts that are left.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -77,12 +78,16 @@ def _row(entry: Entry, since: str) -> Sequence[object]:
 
 
 def _since(history: list[dict[str, Any]]) -> dict[str, str]:
-    """When each concept last changed its state, to the minute."""
+    """When each entry was last erased, given back or replaced, to the minute."""
     times: dict[str, str] = {}
+    holder: dict[str, str] = {}
     for event in history:
-        named = ["+".join(c["name"] for c in e["concepts"]) for e in event.get("entries", [])]
-        for name in named or event.get("concepts", []):
-            times[name] = event["time"][:16].replace("T", " ")
+        entries = [[c["name"] for c in e["concepts"]] for e in event.get("entries", [])]
+        touched = event.get("concepts") or itertools.chain.from_iterable(entries)
+        ended = {holder.pop(name) for name in touched if name in holder}
+        begun = {"+".join(names): names for names in entries}
+        holder |= {name: entry for entry, names in begun.items() for name in names}
+        times |= dict.fromkeys(ended | begun.keys(), event["time"][:16].replace("T", " "))
     return times
 
 

@@ -32,7 +32,8 @@ _STEP: ContextVar[Callable[[int], Any]] = ContextVar("step")
 class Process(Elsewhere):
     """Sends tasks to processes of this machine, which see its files and load the model once each.
 
-    They end with the caller, and when a task fails or at Ctrl-C, in the midst of a task too.
+    They end with the caller, and when a task fails or at Ctrl-C, in the midst of a task too. When
+    one is lost, the others end as well: new ones take up the tasks that all of them had.
     A program that uses it must be importable: what it does stands under
     ``if __name__ == "__main__":``.
 
@@ -40,7 +41,8 @@ class Process(Elsewhere):
         workers: Processes; None is one for each core this process may use.
         gpus: GPUs as CUDA_VISIBLE_DEVICES numbers them, dealt out to the workers in turns; none
             leaves every worker what the caller sees.
-        retries: Times that new workers take up what lost ones left.
+        retries: Times in a row that new workers take up what lost ones left, without a task
+            finished in between.
         threads: Torch threads of a task, and of the caller's own part meanwhile.
         cache: Folder where fits of ``fit_many`` are kept; None is the user's own.
 
@@ -70,18 +72,20 @@ class Process(Elsewhere):
         self, function: Callable[[Common, int], Result], tasks: Sequence[int], *, common: Common
     ) -> Iterator[tuple[int, Result]]:
         """Call a function for every task; see `sepme.core.executor.Executor.map`."""
-        left = dict.fromkeys(tasks)
-        for _ in range(1 + self.retries):
+        left, died = dict.fromkeys(tasks), 0
+        while left:
+            before = len(left)
             for task, result in self._round(partial(function, common), tuple(left)):
                 del left[task]
                 yield task, result
-            if not left:
-                return
-        raise BackendError(
-            f"workers died {1 + self.retries} times, {len(left)} of {len(tasks)} tasks are left. "
-            "Take fewer workers if memory ran out, and put what the program does under "
-            "if __name__ == '__main__'; what is finished is kept."
-        )
+            died = 1 if len(left) < before else died + 1
+            if left and died > self.retries:
+                raise BackendError(
+                    f"workers died {died} times without a task finished in between, {len(left)} of "
+                    f"{len(tasks)} tasks are left. Take fewer workers if memory ran out, and put "
+                    "what the program does under if __name__ == '__main__'; what is finished is "
+                    "kept."
+                )
 
     def _round(
         self, step: Callable[[int], Result], tasks: Sequence[int]
@@ -138,12 +142,24 @@ def _aside() -> Iterator[None]:
     """Let processes begun inside show no progress and hear no Ctrl-C: both are the caller's."""
     before = os.environ.get("TQDM_DISABLE")
     os.environ["TQDM_DISABLE"] = "1"
-    heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        yield
+        with _deaf():
+            yield
     finally:
         if before is None:
             del os.environ["TQDM_DISABLE"]
         else:
             os.environ["TQDM_DISABLE"] = before
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Hear no Ctrl-C inside, where the system can leave it unheard; Windows cannot."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, heard)

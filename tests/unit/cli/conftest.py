@@ -76,7 +76,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model that fits in milliseconds."""
     folder = build_tiny(tmp_path_factory.mktemp("model") / "tiny")
     path = folder / "sepme.json"
-    facts = {**json.loads(path.read_text()), "presets": {"sepme": PRESET}}
+    facts = {**json.loads(path.read_text()), "presets": {"sepme": PRESET, "sepme-joint": PRESET}}
     path.write_text(json.dumps(facts))
     return folder
 

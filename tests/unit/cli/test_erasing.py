@@ -1,16 +1,21 @@
 """``sepme plan`` and ``sepme erase``: what is fitted, reused, skipped, refused and kept."""
 
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from sepme.cli import _work
+from sepme.core.entry import Entry
+from sepme.core.shift import ConceptShift
 from sepme.errors import NotSeparable
 from sepme.io.ledger_dir import LedgerDir
+from sepme.io.shift_store import ShiftStore
 from sepme.io.unfinished import resumable
 from sepme.methods._training import MomentumStop, Step
 from sepme.methods.sepme import SepME
+from sepme.pipeline import ErasedPipeline
 from tests.unit.cli.conftest import Cli
 
 
@@ -137,7 +142,7 @@ def test_an_interrupted_erase_goes_on(
 def test_an_interrupted_fit_goes_on(
     cli: Cli, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, update, steps = tmp_path / "whole", MomentumStop.update, []
+    whole, update = tmp_path / "whole", MomentumStop.update
 
     def words(folder: Path) -> tuple[object, ...]:
         return ("erase", "owl", "--model", tiny, "--ledger", folder, "--json")
@@ -147,21 +152,104 @@ def test_an_interrupted_fit_goes_on(
             raise KeyboardInterrupt
         return update(self, loss)
 
-    def counted(self: MomentumStop, loss: float) -> Step:
-        steps.append(self.steps + 1)
-        return update(self, loss)
-
     assert cli(*words(whole)).code == 0
     monkeypatch.setattr("sepme.io.unfinished.resumable", partial(resumable, seconds=0))
     with monkeypatch.context() as patch:
         patch.setattr(MomentumStop, "update", cut)
         cli(*words(tmp_path / "l")).one_error(130)
-    monkeypatch.setattr(MomentumStop, "update", counted)
+    steps = watched(monkeypatch)
     again = cli(*words(tmp_path / "l"))
     assert "going on with a fit that was cut off" in again.err
     assert steps[0] > 1
     assert LedgerDir(tmp_path / "l").shift("owl") == LedgerDir(whole).shift("owl")
     assert not list((tmp_path / "l").glob(".unfinished*"))
+
+
+WHERE_A_KILL_HITS = [
+    pytest.param(LedgerDir, {"owl": "fitted", "fig": "fitted"}, id="before-the-commit"),
+    pytest.param(ErasedPipeline, {"owl": "skipped", "fig": "skipped"}, id="after-the-commit"),
+]
+
+
+@pytest.mark.parametrize(("where", "then"), WHERE_A_KILL_HITS)
+def test_a_finished_joint_training_is_found_again(
+    cli: Cli, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: type, then: dict
+) -> None:
+    words = ("erase", "owl", "fig", "--method", "sepme-joint", "--model", tiny, "--json")
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert cli(*words, "--ledger", whole).code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(where, "erase", killed)
+        cli(*words, "--ledger", cut).one_error(130)
+    steps = watched(monkeypatch)
+    again = cli(*words, "--ledger", cut)
+    assert actions(again.data) == then
+    assert steps == []
+    assert commits(cut) == [2]
+    assert LedgerDir(cut).shifts() == LedgerDir(whole).shifts()
+    assert not list(cut.glob(".unfinished*"))
+
+
+def killed(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def watched(patch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of all training steps from here on."""
+    update, steps = MomentumStop.update, []
+
+    def counted(self: MomentumStop, loss: float) -> Step:
+        steps.append(self.steps + 1)
+        return update(self, loss)
+
+    patch.setattr(MomentumStop, "update", counted)
+    return steps
+
+
+@pytest.mark.parametrize(("method", "together"), [("sepme-joint", True), ("sepme", False)])
+def test_what_one_fit_gives_is_one_commit(
+    cli: Cli, tiny: Path, tmp_path: Path, method: str, together: bool
+) -> None:
+    words = ("--method", method, "--model", tiny, "--ledger", tmp_path / "l")
+    ended = cli("erase", "owl", "fig", *words)
+    assert ended.err.count("warning: the fit of") == 2
+    assert commits(tmp_path / "l") == ([2] if together else [1, 1])
+
+
+@pytest.mark.parametrize(("count", "files"), [(40, 1), (3, 3)])
+def test_many_text_shifts_share_a_file(
+    cli: Cli, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, files: int
+) -> None:
+    names = [f"{first}{second}x" for first in "abcdefgh" for second in "klmno"][:count]
+    words = ("erase", *names, "--method", "sepme-text", "--model", tiny, "--ledger", tmp_path / "l")
+    ended = cli(*words, "--json")
+    assert actions(ended.data) == dict.fromkeys(names, "fitted")
+    assert commits(tmp_path / "l") == [count]
+    assert len(list((tmp_path / "l" / "shifts").iterdir())) == files
+    shifts = LedgerDir(tmp_path / "l").shifts()
+    assert {row["shift"] for row in ended.data["concepts"]} == shifts.keys()
+    reads = counted_reads(monkeypatch)
+    assert set(actions(cli(*words, "--json").data).values()) == {"skipped"}
+    assert len(reads) == 2  # by the model, and by the command
+
+
+def counted_reads(patch: pytest.MonkeyPatch) -> list[int]:
+    """How many shifts each read of a ledger's folder asked for, from here on."""
+    load_all, reads = ShiftStore.load_all, []
+
+    def counted(self: ShiftStore, entries: Iterable[Entry]) -> dict[str, ConceptShift]:
+        asked = tuple(entries)
+        reads.append(len(asked))
+        return load_all(self, asked)
+
+    patch.setattr(ShiftStore, "load_all", counted)
+    return reads
+
+
+def commits(folder: Path) -> list[int]:
+    """How many concepts each erasure of a ledger put in force."""
+    events = [record.event for record in LedgerDir(folder).history()]
+    return [len(event["entries"]) for event in events if event["event"] == "erase"]
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,20 @@
 """``sepme restore`` and ``sepme status``, and what bad ledgers do to any command."""
 
+import itertools
 import json
 import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from sepme.io.ledger_dir import LedgerDir
 from sepme.io.shift_pack import pack_bytes
-from tests.shifts import make_shift, make_text_shift
+from tests.shifts import BASE, make_shift, make_text_shift
 from tests.unit.cli.conftest import Cli, start
+
+DAY = "2026-01-02"
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
@@ -60,6 +64,39 @@ def test_status(cli: Cli, ledger: Path) -> None:
     shown = cli("status", "--ledger", ledger).out
     assert "restored" in shown
     assert all(len(line) <= 80 for line in shown.splitlines() if "│" in line)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every record of a history be a minute younger than the one before."""
+    minutes = (f"{DAY}T00:{minute:02}:00Z" for minute in itertools.count())
+    stub = SimpleNamespace(gmtime=lambda: None, strftime=lambda *_: next(minutes))
+    monkeypatch.setattr("sepme.io.history.time", stub)
+
+
+def since(cli: Cli, folder: Path) -> dict[str, str]:
+    """The minute that each row of the status shows."""
+    lines = cli("status", "--ledger", folder).out.splitlines()
+    rows = [[cell.strip() for cell in line.split("│")] for line in lines if "│" in line]
+    return {row[1]: row[4].removeprefix(f"{DAY} 00:") for row in rows if DAY in row[4]}
+
+
+def test_status_dates_what_was_erased_jointly(cli: Cli, tmp_path: Path, clock) -> None:
+    held = LedgerDir.create(tmp_path / "l", base=BASE, model="demo")
+    held.erase(make_shift("cat", "dog", separable=False))
+    held.erase(make_shift("owl"), allow_interference=True)
+    assert since(cli, held.path) == {"cat+dog": "01", "owl": "02"}
+    held.restore("cat", "dog")
+    assert since(cli, held.path) == {"cat+dog": "03", "owl": "02"}
+
+
+def test_status_dates_what_a_joint_shift_replaced(cli: Cli, tmp_path: Path, clock) -> None:
+    held = LedgerDir.create(tmp_path / "l", base=BASE, model="demo")
+    held.erase(make_shift("cat"), make_shift("owl"))
+    held.erase(make_shift("cat", "dog", separable=False), allow_interference=True)
+    assert since(cli, held.path) == {"cat": "02", "cat+dog": "02", "owl": "01"}
+    held.restore("cat", "dog")
+    assert since(cli, held.path) == {"cat": "02", "cat+dog": "03", "owl": "01"}
 
 
 def test_status_of_an_empty_ledger(cli: Cli, tmp_path: Path) -> None:

@@ -41,6 +41,27 @@ def dies(folder: Path, task: int) -> int:
     os._exit(1)
 
 
+def stumbles(folder: Path, task: int) -> int:
+    """Tell of every attempt, once the caller has what is before; 1 and 2 end their process once.
+
+    They do so when the next task is under way in another process.
+    """
+    with (folder / f"task-{task}").open("a") as file:
+        file.write("x")
+    _wait_for(folder / f"told-{task - 1}" if task else folder)
+    fallen = folder / f"fallen-{task}"
+    if task in {1, 2} and not fallen.exists():
+        _wait_for(folder / f"task-{task + 1}")
+        fallen.touch()
+        os._exit(1)
+    return task * 10
+
+
+def _wait_for(path: Path) -> None:
+    while not path.exists():
+        time.sleep(0.02)
+
+
 def sees(common: None, task: int) -> tuple[int, str]:
     """The process, and which GPUs it would see."""
     return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES", "all")

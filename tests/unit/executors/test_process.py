@@ -12,10 +12,11 @@ import pytest
 
 from sepme.bench.elsewhere import torch_threads
 from sepme.errors import BackendError, NotSeparable, SpecError
+from sepme.executors import process
 from sepme.executors.process import Process
 from sepme.methods.sepme import SepME
 from tests.tiny import TINY_CONCEPTS
-from tests.unit.executors.here import dies, dies_once, refuses, sees
+from tests.unit.executors.here import dies, dies_once, refuses, sees, stumbles
 
 METHOD = SepME(images=2, pool=4, max_steps=12, scale=0.02, threshold=-1.0)
 
@@ -34,9 +35,47 @@ def test_a_lost_worker_repeats_nothing_finished(tmp_path: Path) -> None:
     assert attempts == ["x", "xx", "x"]
 
 
+def stumbled(folder: Path, retries: int) -> dict[int, int]:
+    """Results of `stumbles`, which loses a worker twice, each time after a task was finished."""
+    found = {}
+    for task, result in Process(workers=2, retries=retries).map(stumbles, range(4), common=folder):
+        (folder / f"told-{task}").touch()
+        found[task] = result
+    return found
+
+
+def test_retries_start_anew_after_a_finished_task(tmp_path: Path) -> None:
+    assert stumbled(tmp_path, retries=1) == {0: 0, 1: 10, 2: 20, 3: 30}
+    attempts = [(tmp_path / f"task-{task}").read_text() for task in range(4)]
+    assert attempts == ["x", "xx", "xxx", "xx"]  # the task beside the one that died comes again
+
+
+def test_without_retries_a_lost_worker_ends_the_call(tmp_path: Path) -> None:
+    with pytest.raises(BackendError, match=r"died 1 times .*, 3 of 4 tasks are left"):
+        stumbled(tmp_path, retries=0)
+    assert (tmp_path / "told-0").exists()
+
+
 def test_workers_that_always_die() -> None:
-    with pytest.raises(BackendError, match="1 of 1 tasks are left"):
-        list(Process(workers=1, retries=0).map(dies, [7], common=None))
+    with pytest.raises(BackendError, match=r"died 2 times .*, 2 of 2 tasks are left"):
+        list(Process(workers=2, retries=1).map(dies, [7, 8], common=None))
+
+
+def test_no_tasks() -> None:
+    assert list(Process(workers=1).map(dies, [], common=None)) == []
+
+
+def test_workers_hear_no_ctrl_c() -> None:
+    with process._aside():
+        assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_a_system_that_cannot_block_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(signal, "pthread_sigmask")
+    with process._aside():
+        assert os.environ["TQDM_DISABLE"] == "1"
+    assert os.environ.get("TQDM_DISABLE") != "1"
 
 
 def test_every_worker_has_its_gpu() -> None:
