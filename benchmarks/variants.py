@@ -43,13 +43,14 @@ def out(method: str) -> Path:
     return DOCS / "experiments" / f"variants-{method}.json"
 
 
-def measured(method: str, least: int, cache: Path | None) -> Iterator[dict[str, Any]]:
+def measured(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Rows of every setting, each with its label."""
-    model = sepme.load("demo")
+    model, method = sepme.load("demo"), options.method
     for label, setting in yaml.safe_load((SETTINGS / f"{method}.yaml").read_text()).items():
         report = bench.run(
-            "methods", model=model, cache=cache, methods=(method,), hyperparameters=setting,
-            concepts=CONCEPTS, least=least, restores=False,
+            "methods", model=model, cache=options.cache, methods=(method,),
+            hyperparameters=setting, concepts=CONCEPTS, tasks=tuple(options.tasks),
+            least=options.least, restores=False,
         )  # fmt: skip
         yield from ({**row, "setting": label} for row in report.rows if row["method"] == method)
 
@@ -61,8 +62,8 @@ def table(rows: Sequence[Row]) -> tuple[Sequence[str], list[Sequence[str]]]:
     for (domain, task), name in TASKS.items():
         for label in labels:
             at = {"setting": label, "domain": domain, "task": task}
-            own = [row for row in rows if at.items() <= row.items()]
-            lines.append((label, name, *cells(own)))
+            if own := [row for row in rows if at.items() <= row.items()]:
+                lines.append((label, name, *cells(own)))
     return COLUMNS, lines
 
 
@@ -83,10 +84,11 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("method", choices=list(METHODS))
+    parser.add_argument("--tasks", nargs="*", default=["one", "joint"], help="one, joint or both")
     parser.add_argument("--least", type=int, default=32, help="images per task and figure")
     parser.add_argument("--cache", type=Path, help="images and fits; the user's own if not given")
     options = parser.parse_args()
-    rows = list(measured(options.method, options.least, options.cache))
+    rows = list(measured(options))
     record = json.dumps({"rows": rows, "environment": environment()})
     out(options.method).write_text(record + "\n")
 
