@@ -63,7 +63,14 @@ def blocks(rows: Sequence[Row]) -> Iterator[Block]:
                 if find("restored_accuracy")
             ],
         )
-    yield "refused", ("", "Concepts", "Stage", "What it says"), refusals(rows)
+    yield "refused", ("", "Refused", "Stage", "State", "What it says"), refusals(rows)
+
+
+def check(rows: Sequence[Row]) -> None:
+    """Refuse two runs whose lines would be one."""
+    facts = [(label(row), row["size"], row["stage"]) for row in rows if row["metric"] == "exact"]
+    if twice := sorted({place for place in facts if facts.count(place) > 1}):
+        raise SystemExit(f"two runs give the same lines: {twice[0]}. Keep one of them.")
 
 
 def label(row: Row) -> str:
@@ -136,7 +143,7 @@ def restored(find: Own) -> tuple[str, ...]:
 def refusals(rows: Sequence[Row]) -> Lines:
     """Every time a method refused, and why."""
     return [
-        (label(row), f"{row['value']} of {row['size']}", row["stage"], row["reason"])
+        (label(row), f"{row['value']} of {row['n']}", row["stage"], row["state"], row["reason"])
         for row in rows
         if row["metric"] == "failed" and row["value"]
     ]
@@ -181,7 +188,7 @@ def plot(rows: Sequence[Row], path: Path = PICTURE) -> None:
         axes.minorticks_off()
         axes.set(ylim=(-0.03, 1.03), xlabel="concepts erased at once", title=title)
         axes.grid(axis="y", alpha=0.3)
-    figure.axes[0].legend(fontsize=9)
+    figure.axes[1].legend(fontsize=9, loc="lower left")
     figure.axes[3].legend(fontsize=9)
     figure.savefig(path, dpi=110, metadata={"Software": None})
 

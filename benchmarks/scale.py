@@ -78,7 +78,7 @@ ENCODERS = {
 """Width, layers and heads of the text encoders."""
 
 MAPS_MOST = 1000  # beyond, only the solution of all at once is timed
-LOOPS = {"sd1": 1000, "sd2": 10, "sdxl": 0}
+LOOPS = {"sd1": 1000, "sd2": 0, "sdxl": 0}
 BATCHED = {"sd1": 1000, "sd2": 100, "sdxl": 1}
 """Concepts up to which a baseline is timed."""
 SENTENCES = 17  # a concept's name, and 8 sentences that say it, with and without it

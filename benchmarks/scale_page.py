@@ -45,7 +45,9 @@ def solved(rows: Sequence[Row], arch: str, count: int) -> Sequence[str]:
     own = [one(rows, work, arch, count) for work in works]
     peak = own[-1]["of_peak"] if own[-1] else 0
     ratios = [one(rows, "solve+fold", arch, count, against=name) for name in BASELINES]
-    shown = [f"{row['ratio']:.2g} times" if row else "" for row in ratios]
+    shown = [
+        f"{row['ratio']:.{0 if row['ratio'] > 10 else 1}f} times" if row else "" for row in ratios
+    ]
     added = one(rows, "add-one", arch, count)
     return (arch, f"{count:,}", *map(seconds, own), f"{peak:.0%}", *shown, seconds(added))
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import capacity_page, how_many, method_pages, variants
+from benchmarks import capacity_page, gate_page, how_many, method_pages, scale_page, variants
 from sepme.report.bench_attacks import attack_table
 from sepme.report.bench_methods import methods_table
 from sepme.report.tables import Table
@@ -41,6 +41,8 @@ def collect(results: Path, benchmark: str) -> Runs:
     """Every run of a benchmark, pooled rows only."""
     found = [json.loads(path.read_text()) for path in sorted(results.glob(f"{benchmark}-*.json"))]
     runs = [run for run in found if run["rows"][0].get("benchmark") == benchmark]
+    if any(run["environment"]["options"].get("templates", "heldout") != "heldout" for run in runs):
+        raise SystemExit(f"a run of {benchmark} in {results} is not on held-out templates.")
     kept = [
         {**run, "rows": [row for row in run["rows"] if row.get("time") is None]} for run in runs
     ]
@@ -93,7 +95,9 @@ def scenes(runs: Runs, domain: str) -> str:
     for run in runs:
         options = run["environment"]["options"]
         if options["domain"] == domain:
-            lines += [scene_line(run["rows"], options["method"], k) for k in options["scenes"]]
+            spared = ", reprojected" if options.get("reproject") else ""
+            name = f"{options['method']}{spared}"
+            lines += [scene_line(run["rows"], name, k) for k in options["scenes"]]
     shown = [f"{role}, {split}" for role, _ in ROLES for split in SPLITS]
     return markdown(("method", "scene", *shown, "restored", "not listed", "blank"), lines)
 
@@ -202,20 +206,31 @@ def rendered(kept: Mapping[str, Runs]) -> Iterator[tuple[str, str, str]]:
         yield "attacks.md", concept, attacks(kept["attacks"], concept)
         yield "attacks.md", f"{concept} compared", compared(kept["attacks"], concept)
     many = [row for run in kept["capacity"] for row in run["rows"]]
+    how_many.check(many)
     for name, columns, lines in how_many.blocks(many):
         yield "../how-many.md", name, markdown(columns, lines) if lines else "Not run."
     yield "../how-many.md", "curves", how_many.SHOWN if many else "Not run."
-    shown = json.loads((PAGES / "implicit.json").read_text())["rows"]
-    yield "implicit.md", "implicit", implicit(shown)
-    times = json.loads((PAGES / "capacity-plan.json").read_text())["rows"]
-    for name, columns, lines in capacity_page.blocks(times):
-        yield "../cluster.md", name, markdown(columns, lines)
+    yield "implicit.md", "implicit", implicit(rows_of("implicit"))
+    for page, blocks in (
+        ("../cluster.md", capacity_page.blocks(rows_of("capacity-plan"))),
+        ("timings.md", scale_page.scale(rows_of("scale"))),
+        ("timings.md", scale_page.policies(rows_of("policies"))),
+        ("../methods/sepme-text.md", gate_page.blocks(rows_of("gate"))),
+    ):
+        for name, columns, lines in blocks:
+            yield page, name, markdown(columns, lines)
     for path in sorted(PAGES.glob("variants-*.json")):
-        columns, lines = variants.table(json.loads(path.read_text())["rows"])
+        columns, lines = variants.table(rows_of(path.stem))
         method = path.stem.removeprefix("variants-")
         yield f"../methods/{method}.md", "variants", markdown(columns, lines)
     for method, block in method_pages.blocks([r for run in kept["methods"] for r in run["rows"]]):
         yield f"../methods/{method}.md", "demo", block
+
+
+def rows_of(name: str) -> list[Row]:
+    """The rows of a script's result in ``docs/experiments``."""
+    found: list[Row] = json.loads((PAGES / f"{name}.json").read_text())["rows"]
+    return found
 
 
 def put(path: Path, name: str, table: str) -> None:

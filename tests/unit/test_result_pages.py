@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,28 @@ def test_pages_say_what_was_measured(tables) -> None:
     for page, name, table in tables.rendered(kept(tables)):
         text = (tables.PAGES / page).read_text()
         assert f"<!-- {name} -->\n{table}\n<!-- end -->" in text, f"render {page} anew"
+
+
+def test_every_mark_is_a_table(tables) -> None:
+    docs = ROOT / "docs"
+    marks = {
+        (page.relative_to(docs), mark)
+        for page in docs.rglob("*.md")
+        for mark in re.findall(r"<!-- (.+?) -->", page.read_text())
+        if mark != "end"
+    }
+    given = {
+        ((tables.PAGES / page).resolve().relative_to(docs), name)
+        for page, name, _ in tables.rendered(kept(tables))
+    }
+    assert marks == given
+
+
+def test_two_runs_of_one_size_are_refused(tables) -> None:
+    row = {"method": "uce", "retained": "rest", "size": 5, "stage": "at once", "metric": "exact"}
+    tables.how_many.check([row, row | {"size": 10}])
+    with pytest.raises(SystemExit, match="same lines"):
+        tables.how_many.check([row, row])
 
 
 def test_another_figure_gives_another_table(tables) -> None:
