@@ -48,7 +48,11 @@ def blocks(rows: Sequence[Row]) -> Iterator[Block]:
         kept = [row for row in own if row["state"] == "all erased"]
         back = [row for row in own if row["state"] == "one restored"]
         found = list(groups(kept))
-        yield name, ("", "Concepts", *SEEN), [(*place, *seen(find)) for place, find in found]
+        yield (
+            name,
+            ("", "Concepts", *SEEN),
+            [(*place, *seen(find)) for place, find in found if any(seen(find))],
+        )
         yield (
             f"{name}, fits",
             ("", "Concepts", *FACTS),
