@@ -125,7 +125,9 @@ def facts(find: Own) -> tuple[str, ...]:
     return (
         f"{exact['value']} of {exact['n']}" if exact else "",
         *(f"{row['value']:.3f} ({row['lowest']:.3f})" if row else "" for row in apart),
-        f"{seconds['value']:.2g}" if seconds and seconds["n"] else "",
+        f"{seconds['value']:.{0 if seconds['value'] > 10 else 1}f}"
+        if seconds and seconds["n"]
+        else "",
         f"{failed['value']} of {failed['n']}" if failed else "",
     )
 
