@@ -3,93 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from sepme.cli._app import Run
 from sepme.cli._evidence import plan_parts
+from sepme.cli._job import Action, Job, older
 from sepme.cli._ledger import Held
 from sepme.cli._screen import Screen
 from sepme.core.concept import Concept
 from sepme.core.record import sha256_of
-from sepme.errors import NotErased, SpecError
 from sepme.io.ledger_dir import LedgerDir
 
 if TYPE_CHECKING:
-    from sepme.core.entry import Entry
-    from sepme.core.method import Method
     from sepme.core.shift import ConceptShift
     from sepme.pipeline import ErasedPipeline
-
-Action = Literal["fit", "reuse", "keep"]
-_MAX_STRENGTH = 2.0
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is to be erased, and how.
-
-    Attributes:
-        concepts: In the order given.
-        retain: What else to leave alone.
-        method: Resolved when it fits.
-        seed: Of every fit.
-        strength: Of every shift: above 0, at most 2.
-
-    Raises:
-        SpecError: If the strength is out of range.
-    """
-
-    concepts: tuple[Concept, ...]
-    retain: tuple[Concept, ...]
-    method: Method
-    seed: int
-    strength: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the strength now rather than after a fit."""
-        if not 0 < self.strength <= _MAX_STRENGTH:
-            raise SpecError(
-                f"strength must be above 0 and at most {_MAX_STRENGTH:g}, got {self.strength:g}."
-            )
-
-    def others(self, concept: Concept) -> tuple[Concept, ...]:
-        """What a fit of one concept must leave alone, besides what the model knows."""
-        return tuple(c for c in (*self.retain, *self.concepts) if c.name != concept.name)
-
-    def action(self, concept: Concept, model: ErasedPipeline, held: Held | None) -> Action:
-        """Whether a concept needs a fit, or what the ledger holds will do."""
-        if held is None:
-            return "fit"
-        try:
-            entry = held.entry(concept.name)
-        except NotErased:
-            return "fit"
-        if not self._made(entry, held):
-            return "fit"
-        if entry.active and entry.strength == self.strength:
-            return "keep"
-        must = {c.name for c in (*model.known, *self.others(concept))} - {concept.name}
-        return "reuse" if entry.active or must <= set(entry.decoupled_from) else "fit"
-
-    def _made(self, entry: Entry, held: Held) -> bool:
-        """Whether a shift is of this method and seed, for prompts asked for now."""
-        made = held.shift(entry).provenance
-        asked = {(c.name, c.prompts, c.anchor) for c in self.concepts}
-        same = {(c.name, c.prompts, c.anchor) for c in entry.concepts} <= asked
-        return same and (made.method, made.seed) == (self.method.name, self.seed)
-
-    def turns(self, model: ErasedPipeline, held: Held | None) -> Iterator[tuple[Concept, ...]]:
-        """What is erased in one go: each concept, or all that need a fit if that is one fit."""
-        if not self.method.together:
-            yield from ((concept,) for concept in self.concepts)
-            return
-        needed = tuple(c for c in self.concepts if self.action(c, model, held) == "fit")
-        yield from ((concept,) for concept in self.concepts if concept not in needed)
-        if needed:
-            yield needed
 
 
 def run_job(
@@ -118,6 +47,7 @@ def run_job(
         NotSeparable: If a concept that has to be fitted cannot be separated.
         SepmeError: Whatever loading, fitting and saving may raise.
     """
+    from sepme.io.memory_dir import remembered
     from sepme.plan import plan
 
     model = run.load(source, ledger=folder if held else None)
@@ -129,18 +59,19 @@ def run_job(
         made = plan(model, left, retain=tuple(kept.values()), method=job.method)
         run.screen.show(*plan_parts(made))
         made.check()
-    for name, missing in (older(job, held) if held else {}).items():
+    for name, missing in (older(job, held.ledger) if held else {}).items():
         run.screen.note(
             f"{name!r} was fitted before {', '.join(missing)} came up: while it is erased, giving "
-            f"back {', '.join(missing)} will be close to the original but not exact. Erase them "
-            "in one command, in a new ledger, if that matters."
+            f"back {', '.join(missing)} will be close to the original but not exact. Erase with "
+            "--refit if that matters."
         )
     data: dict[str, Any] = {"ledger": str(folder), "base": model.fingerprint, "dry_run": dry_run}
     data["plan"] = made.to_dict() if made else None
     if dry_run:
         return data
     ours = ours or Held(LedgerDir.create(folder, base=model.fingerprint, model=model.source))
-    done = erase_each(job, model, folder, ours, run.screen)
+    with remembered(ours.directory.statistics):
+        done = erase_each(job, model, folder, ours, run.screen)
     state = ours.directory.ledger
     return {**data, "concepts": done, "erased": list(state.erased), "digest": state.digest}
 
@@ -208,17 +139,6 @@ def _shifts(
         return (held.shift(held.entry(concepts[0].name)),)
     rest = tuple(c for c in (*job.retain, *job.concepts) if c not in concepts)
     return job.method.fit_many(model, concepts, retain=rest, seed=job.seed)
-
-
-def older(job: Job, ledger: LedgerDir) -> dict[str, list[str]]:
-    """Erased concepts whose shifts were fitted without knowing some of those asked for now."""
-    asked = {concept.name for concept in job.concepts}
-    gaps = {
-        entry.name: sorted(asked - entry.names - set(entry.decoupled_from))
-        for entry in ledger.ledger.active
-        if entry.separable and entry.decoupled_from
-    }
-    return {name: missing for name, missing in gaps.items() if missing}
 
 
 def _warn(shifts: Iterable[ConceptShift], screen: Screen) -> None:

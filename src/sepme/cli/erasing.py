@@ -22,9 +22,10 @@ from sepme.cli._app import (
 )
 from sepme.cli._concepts import chosen_concepts, named_concepts
 from sepme.cli._evidence import plan_parts
+from sepme.cli._job import Job
 from sepme.cli._ledger import existing_ledger
 from sepme.cli._screen import table
-from sepme.cli._work import Job, run_job
+from sepme.cli._work import run_job
 
 
 @command(panel=MAIN)
@@ -67,6 +68,10 @@ def erase(  # noqa: PLR0913, PLR0917 (one per flag)
     strength: Annotated[
         float, typer.Option("--strength", metavar="X", help="Above 0, at most 2; 1 is as fitted.")
     ] = 1.0,
+    refit: Annotated[
+        bool,
+        typer.Option("--refit", help="Fit what is in force by this method again, with the new."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after the plan.")] = False,
 ) -> None:
     """Make the model forget concepts, each saved as soon as its fit is done.
@@ -79,7 +84,9 @@ def erase(  # noqa: PLR0913, PLR0917 (one per flag)
     kept = named_concepts(retain, model=source, screen=run.screen)
     from sepme.methods import METHODS
 
-    job = Job(chosen, kept, METHODS[method](), seed, strength)
+    job = Job(chosen, kept, METHODS[method](), seed, strength, refit)
+    if refit and held:
+        job = job.with_held(held.ledger)
     data = run_job(run, job, source, ledger, held=held, dry_run=dry_run)
     if dry_run:
         run.screen.result(data, "Dry run: nothing was changed.")

@@ -14,9 +14,10 @@ from rich.text import Text
 
 from sepme.cli._app import DEMO, MAIN, Run, command
 from sepme.cli._evidence import evidence_parts
+from sepme.cli._job import Job
 from sepme.cli._ledger import existing_ledger
 from sepme.cli._pictures import before_after
-from sepme.cli._work import Job, run_job
+from sepme.cli._work import run_job
 from sepme.cli.proof import VERIFICATION_FAILED
 from sepme.errors import BaseMismatch, LedgerCorrupt, ShiftFileError, SpecError
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _LOCK_NAME = ".lock"
 _SHIFTS_NAME = "shifts"
-_OWN_NAMES = {_LOCK_NAME, _SHIFTS_NAME, HISTORY_NAME, SNAPSHOT_NAME}
+_STATISTICS_NAME = "statistics"
+_OWN_NAMES = {_LOCK_NAME, _SHIFTS_NAME, _STATISTICS_NAME, HISTORY_NAME, SNAPSHOT_NAME}
 
 
 class LedgerDir:
@@ -102,6 +103,11 @@ class LedgerDir:
     def model(self) -> str:
         """Where the base model is loaded from."""
         return self._state.model
+
+    @property
+    def statistics(self) -> Path:
+        """Where fits for this ledger may keep what they work out; not part of its state."""
+        return self.path / _STATISTICS_NAME
 
     def history(self) -> tuple[Record, ...]:
         """Every operation, oldest first, as of opening or of the last operation made here."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal
 
 from torch import Tensor
@@ -17,14 +18,14 @@ from sepme.core.payload import Payload
 from sepme.core.record import Scalar
 from sepme.core.shift import ConceptShift
 from sepme.core.text_shift import TextShift
-from sepme.linalg.leave_one_out import leave_one_out
+from sepme.linalg.leave_one_out import rooms
 from sepme.linalg.low_rank import LowRank
 from sepme.linalg.null_space import NullSpace, separability
 from sepme.linalg.text_system import TextSystem
-from sepme.methods._anchoring import LAMB, POOLED, SENTENCES, WEIGHT, moved, still
+from sepme.methods._anchoring import LAMB, POOLED, SENTENCES, WEIGHT
 from sepme.methods._gates import Gates
-from sepme.methods._reader import Reader
 from sepme.methods._rows import all_rows
+from sepme.methods._statistics import Statistics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,32 +132,32 @@ class SepMEText(Method):
     def _solve(
         self, model: Backend, others: Mapping[Concept, tuple[Concept, ...]], seed: int
     ) -> tuple[ConceptShift, ...]:
-        everything = dict.fromkeys(other for alone in others.values() for other in alone)
         names = {concept.name for concept in others}
-        staying = tuple(concept for concept in everything if concept.name not in names)
-        reader, counts = Reader(model), {"sentences": self.sentences, "most": self.pooled}
-        rows = {c: moved(reader, c, weight=self.weight, **counts) for c in others}
-        known = (*rows.values(), *(still(reader, c, **counts) for c in staying))
+        everything = _in_order(
+            {other for alone in others.values() for other in alone} | set(others)
+        )
+        statistics = Statistics(model, sentences=self.sentences, most=self.pooled)
+        rows = {c: statistics.moved(c, weight=self.weight) for c in everything if c in others}
+        staying = (statistics.still(c) for c in everything if c.name not in names)
+        known = (*rows.values(), *staying)
         soft = TextSystem.of(known, lamb=self.lamb)
-        rooms = self._rooms(reader, tuple(others), tuple(everything))
-        gates = Gates(reader, self.sentences)
-        found = []
-        for concept, (space, facts) in rooms.items():
+        spaces = self._rooms(statistics.reader, tuple(rows), everything)
+        gates = Gates(statistics.reader, self.sentences)
+        found = {}
+        for concept, (space, facts) in spaces.items():
             hard = space and TextSystem.of(known, lamb=self.lamb, basis=space.basis)
             change = (hard or soft).map(rows[concept], rank=self.rank)
             told = {**facts, "rank": len(change.right), "rows": len(rows[concept].rows)}
             payload, more = self._payload(model, change, gates, concept, others[concept])
             spared = others[concept] if space or self.gate else ()
-            found.append(
-                ConceptShift(
-                    concepts=(concept,),
-                    payload=payload,
-                    decoupled_from=tuple(other.name for other in spared),
-                    separable=self.separable,
-                    provenance=self.provenance(model, seed=seed, fit=told | more),
-                )
+            found[concept] = ConceptShift(
+                concepts=(concept,),
+                payload=payload,
+                decoupled_from=tuple(other.name for other in spared),
+                separable=self.separable,
+                provenance=self.provenance(model, seed=seed, fit=told | more),
             )
-        return tuple(found)
+        return tuple(found[concept] for concept in others)
 
     def _payload(
         self,
@@ -174,27 +175,34 @@ class SepMEText(Method):
         return GatedGuard(gate.discriminant, left, right, gate.threshold), gate.facts
 
     def _rooms(
-        self, model: Encoder, concepts: Sequence[Concept], known: Sequence[Concept]
+        self, model: Encoder, concepts: Sequence[Concept], everything: Sequence[Concept]
     ) -> dict[Concept, tuple[NullSpace | None, dict[str, Scalar]]]:
         """For each concept the directions no listed prompt uses, if these tell it apart.
 
         What it meant before is left alone by all others, and not by itself.
         """
-        meanings = {c: (c, *(k for k in known if k.name == c.name and k != c)) for c in concepts}
-        own = [all_rows(model, every) for every in meanings.values()]
-        said = {every.name for every in concepts}
+        said = {concept.name for concept in concepts}
+        spaces = rooms(
+            [(other,) for other in everything if other.name not in said],
+            [tuple(other for other in everything if other.name == c.name) for c in concepts],
+            partial(all_rows, model),
+            rtol=self.rtol,
+        )
         blank = model.encode(BLANK.prompts)
-        staying = [other for other in known if other.name not in said]
-        spaces = leave_one_out(all_rows(model, staying), own, rtol=self.rtol)
-        rooms: dict[Concept, tuple[NullSpace | None, dict[str, Scalar]]] = {}
+        found: dict[Concept, tuple[NullSpace | None, dict[str, Scalar]]] = {}
         for concept, space in zip(concepts, spaces, strict=True):
-            rows = all_rows(model, (concept,))
-            share = _separability(rows, blank, space) if space else 0.0
+            share = _separability(model, concept, blank, space) if space else 0.0
             room = share >= self.least
             facts: dict[str, Scalar] = {"exact": room or self.gate, "separability": share}
-            rooms[concept] = (space if room else None), facts
-        return rooms
+            found[concept] = (space if room else None), facts
+        return found
 
 
-def _separability(rows: Tensor, blank: Tensor, space: NullSpace) -> float:
+def _separability(model: Encoder, concept: Concept, blank: Tensor, space: NullSpace) -> float:
+    rows = all_rows(model, (concept,))
     return separability(rows.reshape(-1, *blank.shape[-2:]), blank, space)
+
+
+def _in_order(concepts: Iterable[Concept]) -> tuple[Concept, ...]:
+    """Concepts in an order of their own, so that the same set gives the same bits."""
+    return tuple(sorted(concepts, key=lambda concept: (concept.name, concept.prompts)))

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from sepme.errors import MethodError, NullSpaceExhausted
 from sepme.linalg import leave_one_out as module
-from sepme.linalg.leave_one_out import leave_one_out
+from sepme.linalg.leave_one_out import leave_one_out, rank, rooms
 from sepme.linalg.null_space import folded, null_space
 
 
@@ -75,3 +75,33 @@ def test_numbers_must_be_finite() -> None:
 
 def test_nothing_to_leave_out() -> None:
     assert leave_one_out(rows(3, seed=0), []) == ()
+
+
+def test_rooms_are_those_of_all_rows_and_read_no_further_than_needed() -> None:
+    asked: list[int] = []
+
+    def read(seed: int) -> Tensor:
+        asked.append(seed)
+        return rows(4, seed=seed)
+
+    found = rooms([0], range(1, 8), read)  # 32 of 40 directions
+    wanted = leave_one_out(rows(4, seed=0), [rows(4, seed=k) for k in range(1, 8)])
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert ours.rank == theirs.rank == 28
+        assert torch.allclose(ours.basis.T @ ours.basis, theirs.basis.T @ theirs.basis, atol=1e-9)
+    del asked[:]
+    assert rooms([0], range(1, 200), read) == (None,) * 199
+    assert len(asked) == len(set(asked)) == 1 + 2 * 16  # two groups, by eights
+    del asked[:]
+    assert rooms(range(20), range(20, 220), read) == (None,) * 200
+    assert asked == list(range(16))
+    assert None not in rooms([0], range(1, 10), read)  # one group that fills it tells nothing
+
+
+def test_rank_is_that_of_all_rows() -> None:
+    sets = [rows(4, seed=k) for k in range(50)]
+    for count in (1, 5, 10, 50):
+        assert rank(sets[:count]) == torch.linalg.matrix_rank(torch.cat(sets[:count]))
+    rest = iter(sets)
+    assert rank(rest) == 40
+    assert len(list(rest)) == 50 - 16

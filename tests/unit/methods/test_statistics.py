@@ -1,0 +1,93 @@
+"""Sufficient statistics of concepts: the same whether they are read or remembered."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from sepme.core.concept import Concept
+from sepme.core.memory import memory
+from sepme.io.memory_dir import MemoryDir, remembered
+from sepme.methods._statistics import Statistics
+from sepme.methods.sepme_text import SepMEText
+from tests.tiny import TINY_CONCEPTS
+
+TARGET, OTHER, THIRD = TINY_CONCEPTS[:3]
+CROWD = [Concept(f"c{i}", (f"word{i} thing{i}",)) for i in range(80)]
+
+
+@pytest.fixture
+def asked(tiny_model, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every prompt the text encoder reads from here on."""
+    prompts: list[str] = []
+    encode = type(tiny_model.backend).encode
+    monkeypatch.setattr(
+        type(tiny_model.backend),
+        "encode",
+        lambda self, given: (prompts.extend(given), encode(self, given))[1],
+    )
+    return prompts
+
+
+def test_a_fit_is_the_same_with_and_without_memory(tiny_model, tmp_path: Path) -> None:
+    alone = SepMEText().fit(tiny_model, TARGET, retain=[OTHER])
+    for _ in range(2):  # what is written, and what is read
+        with remembered(tmp_path):
+            assert SepMEText().fit(tiny_model, TARGET, retain=[OTHER]) == alone
+    other = SepMEText(sentences=2).fit(tiny_model, TARGET, retain=[OTHER])
+    assert other != alone  # inverse check
+    with remembered(tmp_path):  # and what was kept for eight sentences is not used for two
+        assert SepMEText(sentences=2).fit(tiny_model, TARGET, retain=[OTHER]) == other
+
+
+def test_one_more_concept_reads_its_own_prompts_whatever_else_there_is(
+    tiny_model, tmp_path: Path, asked: list[str]
+) -> None:
+    parts = tiny_model.pipeline.text_encoder.named_modules()
+    norm = next(part for name, part in parts if name.endswith("final_layer_norm"))
+    torch.nn.init.normal_(norm.bias)  # as trained ones are; without it one direction is never used
+    counts = []
+    for many in (40, 80):
+        with remembered(tmp_path / str(many)):
+            SepMEText().fit_many(tiny_model, CROWD[:many])
+        del asked[:]
+        with remembered(tmp_path / str(many)):
+            late = SepMEText().fit(tiny_model, TARGET, retain=CROWD[:many])
+        counts.append(len(asked))
+        assert not late.provenance.fit["exact"]
+    assert counts[0] == counts[1]
+    del asked[:]
+    SepMEText().fit(tiny_model, TARGET, retain=CROWD)
+    assert len(asked) > 5 * counts[1]  # inverse check
+
+
+@pytest.mark.parametrize(
+    ("change", "moves", "stays"),
+    [
+        ({"name": "another"}, True, True),
+        ({"anchor": "a cat"}, False, True),
+        ({"kind": "style"}, False, False),
+        ({"prompts": ("figs", "pear")}, False, False),
+    ],
+)
+def test_what_is_remembered_is_of_the_same_wording(
+    tiny_model, tmp_path: Path, asked: list[str], change: dict, moves: bool, stays: bool
+) -> None:
+    for role, known in (("moved", moves), ("still", stays)):
+        with remembered(tmp_path / role):
+            Statistics(tiny_model, sentences=4, most=8).moved(OTHER, weight=1.0)
+            again = Statistics(tiny_model, sentences=4, most=8)
+            del asked[:]
+            told = {"weight": 1.0} if role == "moved" else {}
+            getattr(again, role)(replace(OTHER, **change), **told)
+        assert (not asked) == known
+
+
+def test_weights_are_not_part_of_it(tiny_model, tmp_path: Path) -> None:
+    with remembered(tmp_path):
+        one = Statistics(tiny_model, sentences=4, most=8).moved(TARGET, weight=1.0)
+        nine = Statistics(tiny_model, sentences=4, most=8).moved(TARGET, weight=9.0)
+    torch.testing.assert_close(nine.rows, 3 * one.rows)
+    assert isinstance(MemoryDir(tmp_path).recall("nothing"), type(None))
+    assert memory() is None
