@@ -13,7 +13,7 @@ from sepme.bench.benchmark import Benchmark, Findings
 from sepme.bench.cells import Part
 from sepme.bench.gallery import Gallery
 from sepme.bench.sights import ACCURACY, Figures, Group, Sight, pictures
-from sepme.bench.stage import Stage, leak, staged
+from sepme.bench.stage import Stage, kept, leak, staged
 from sepme.bench.store import Store
 from sepme.bench.timeline import CONCEPTS, ROLES, SCENES, State, states
 from sepme.core.concept import Concept
@@ -37,7 +37,8 @@ class Scenes(Benchmark):
 
     On literal prompts, as the paper does, and on templates no training saw. Every state is drawn
     with seeds of its own, so pooled images differ in prompt or seed. Rows without a time are
-    pooled over the states of a scene; ``n`` is at least ``least`` there.
+    pooled over the states of a scene; ``n`` is at least ``least`` there. ``reprojected_effect`` is
+    what reprojecting has left of the effect of shifts in force, 1 all of it, ``n`` shifts in states.
 
     Args:
         domain: ``"styles"`` or ``"objects"``.
@@ -53,7 +54,7 @@ class Scenes(Benchmark):
 
     name: ClassVar[str] = "scenes"
     headline: ClassVar[frozenset[str]] = frozenset(
-        {*ACCURACY.values(), "restore_error", "restore_error_unlisted"}
+        {*ACCURACY.values(), "restore_error", "restore_error_unlisted", "reprojected_effect"}
     )
     domain: Literal["styles", "objects"] = "styles"
     scenes: tuple[int, ...] = (1, 2, 3, 4)
@@ -126,7 +127,7 @@ class Scenes(Benchmark):
         for concept, role, split in views:
             unlisted = leak(model, concept) if role != "forgotten" else 0.0
             was, now = (tuple(islice(shots, counts[role])) for shots in (before, after))
-            yield Sight(state, role, split, was, now, unlisted)
+            yield Sight(state, role, split, was, now, unlisted, kept(model, concept))
 
     @property
     def cast(self) -> tuple[Concept, ...]:

@@ -39,6 +39,7 @@ class Sight:
         before: The original's images.
         after: The same cases in this state.
         leak: How far shifts that do not list the concept reach it; 0 where exactness is claimed.
+        kept: What reprojecting has left of the effect of its own shift; None if there was none.
     """
 
     state: State
@@ -47,6 +48,7 @@ class Sight:
     before: tuple[Shot, ...]
     after: tuple[Shot, ...]
     leak: float
+    kept: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,9 @@ class Figures:
         yield self.spec.median("drift_features", features, **self._columns)
         if self.group[2] == "literal" and role in ("restored", "blank", "watermark"):
             yield from self._errors()
+        kept = [sight.kept for sight in self.seen if sight.kept is not None]
+        if kept and self.group[2] == "literal":
+            yield self.spec.median("reprojected_effect", kept, **self._columns)
 
     def _errors(self) -> Iterator[Row]:
         """Largest pixel differences, apart for where exactness is claimed and where it is not."""

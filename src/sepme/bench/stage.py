@@ -120,5 +120,19 @@ def leak(model: ErasedPipeline, concept: Concept) -> float:
     return max(ratios)
 
 
+def kept(model: ErasedPipeline, concept: Concept) -> float | None:
+    """What reprojecting has left of the effect of a concept's active shift.
+
+    Args:
+        model: The model in some state.
+        concept: The concept.
+
+    Returns:
+        A ratio, as `sepme.reproject` tells it; None if the shift is as it was fitted.
+    """
+    own = [shift.provenance.fit for shift in model.shifts if shift.name == concept.name]
+    return float(own[0]["kept"] or 0.0) if own and "kept" in own[0] else None
+
+
 def _rows(model: Backend, concept: Concept) -> Tensor:
     return model.encode(concept.prompts).flatten(0, 1).double().cpu().T

@@ -27,7 +27,7 @@ def reproject(
     old and new in one matrix: projectors do not commute, and ``P_new`` alone would open old leaks
     again (SRS-ME, weight decoupling, eq. 22-25). A closed form, no training. The weights change
     at most as much as before, but prompts may move more, if what is lost worked against what is
-    left: ``provenance.fit["kept"]`` is the effect on its own prompts relative to that before
+    left: ``provenance.fit["kept"]`` is the effect on its own prompts relative to that of the fit
     (Frobenius norm, at least 0, can exceed 1), and ``"reprojected"`` names the shift it came
     from. Erase it to replace the earlier one; that is an event of its own in the ledger's history.
 
@@ -70,8 +70,9 @@ def reproject(
     space, own = null_space(rows, rtol=rtol), model.encode(concept.prompts)
     private_directions(own, space)  # raises if there is none
     payload = _projected(_readable(shift), space)
-    kept = _effect(payload, own) / _own_effect(shift, own)
-    told = {**shift.provenance.fit, "reprojected": shift.digest, "kept": kept}
+    fit = shift.provenance.fit
+    kept = float(fit.get("kept") or 1.0) * _effect(payload, own) / _own_effect(shift, own)
+    told = {**fit, "reprojected": shift.digest, "kept": kept}
     return replace(
         shift,
         payload=payload,

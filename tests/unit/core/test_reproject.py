@@ -51,7 +51,9 @@ def test_it_is_another_shift_that_says_where_it_comes_from(shift, tiny_model) ->
     assert later.digest != shift.digest == later.provenance.fit["reprojected"]
     assert reproject(shift, tiny_model, [BESIDE, NEW]) == later
     again = reproject(later, tiny_model, [BESIDE, NEW])
-    assert again.provenance.fit["kept"] == pytest.approx(1, abs=1e-6)  # a projector
+    kept = later.provenance.fit["kept"]
+    assert kept < 0.999
+    assert again.provenance.fit["kept"] == pytest.approx(kept, abs=1e-6)  # a projector
 
 
 def reading(shift: ConceptShift, directions: Tensor) -> ConceptShift:
