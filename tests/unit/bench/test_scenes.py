@@ -51,6 +51,25 @@ def test_one_scene(tmp_path: Path, model, nudging) -> None:
 
 
 @pytest.mark.slow
+def test_reprojected_shifts_list_what_came_up_later(tmp_path: Path, model, nudging) -> None:
+    bare, spared = (
+        figures(
+            bench.run(
+                "scenes", model=model, cache=tmp_path, progress=False, reproject=chosen, **SMALL
+            )
+        )
+        for chosen in (False, True)
+    )
+    assert len(nudging) == 6  # the same fits
+    error, effect = ("restored", "literal", "restore_error"), "reprojected_effect"
+    assert spared[error]["n"] > bare[error]["n"]
+    assert spared[error]["value"] <= 1
+    assert ("restored", "literal", "restore_error_unlisted") not in spared
+    assert 0 < spared["forgotten", "literal", effect]["value"] < 1
+    assert effect not in {metric for _, _, metric in bare}  # inverse check
+
+
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_figures(
     tmp_path: Path, model, nudging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
