@@ -39,6 +39,24 @@ def scale(rows: Sequence[Row]) -> Iterator[Block]:
     yield "scale besides", ("", "", "seconds", ""), more
 
 
+def growing(rows: Sequence[Row]) -> Iterator[Block]:
+    """The table of ``docs/experiments/growing.json``, with its name and columns.
+
+    Args:
+        rows: Of ``benchmarks/growing.py``.
+    """
+    columns = ("names on the list", "one more", "prompts read", "nothing kept", "prompts read",
+               "the whole list again", "MB kept")  # fmt: skip
+    lines: Lines = []
+    for late in (row for row in rows if row["work"] == "late"):
+        place = (late["arch"], late["concepts"])
+        anew, again = one(rows, "late, nothing kept", *place), one(rows, "refit", *place)
+        read = [f"{row['prompts']:.0f}" if row else "" for row in (late, anew)]
+        shown = (seconds(late), read[0], seconds(anew), read[1], seconds(again))
+        lines.append((f"{place[1]:,}", *shown, f"{late['bytes'] / 1e6:.1f}"))
+    yield "growing", columns, lines
+
+
 def solved(rows: Sequence[Row], arch: str, count: int) -> Sequence[str]:
     """One line of the solution of all concepts."""
     works = ("solve", "fold", "solve+fold")

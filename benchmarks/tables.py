@@ -214,6 +214,7 @@ def rendered(kept: Mapping[str, Runs]) -> Iterator[tuple[str, str, str]]:
     for page, blocks in (
         ("../cluster.md", capacity_page.blocks(rows_of("capacity-plan"))),
         ("timings.md", scale_page.scale(rows_of("scale"))),
+        ("timings.md", scale_page.growing(rows_of("growing"))),
         ("timings.md", scale_page.policies(rows_of("policies"))),
         ("../methods/sepme-text.md", gate_page.blocks(rows_of("gate"))),
     ):

@@ -12,6 +12,7 @@ from sepme.linalg.null_space import null_space
 from sepme.methods.esd import ESD
 from sepme.methods.sepme import SepME
 from sepme.methods.sepme_free import SepMEFree
+from sepme.methods.sepme_text import SepMEText
 from sepme.plan import MIN_SEPARABILITY, Plan, cost, plan
 from sepme.plan.cost import fit_cost
 from tests.tiny import null_space_shift
@@ -95,6 +96,33 @@ def test_one_shared_prompt_of_several_is_enough(model) -> None:
 
 def test_a_concept_is_not_held_against_itself(model) -> None:
     assert plan(model, STYLES[:1], retain=STYLES[:1]).ok
+
+
+def test_a_gated_map_leaves_the_others_alone_without_room(model) -> None:
+    crowd = [concept for concept in sepme.demo.concepts() if concept != STYLES[0]]
+    bare, gated = (
+        plan(model, STYLES[:1], retain=crowd, method=SepMEText(gate=gate)).rows[0]
+        for gate in (False, True)
+    )
+    assert gated.exact
+    assert not bare.exact  # inverse check
+    assert bare.free == gated.free == 0
+
+
+def test_no_more_is_read_than_it_takes_to_know(model, monkeypatch: pytest.MonkeyPatch) -> None:
+    crowd = [concept for concept in sepme.demo.concepts() if concept != STYLES[0]]
+    read: list[str] = []
+    encode = type(model.backend).encode
+    monkeypatch.setattr(
+        type(model.backend),
+        "encode",
+        lambda self, prompts: (read.extend(prompts), encode(self, prompts))[1],
+    )
+    plan(model, STYLES[:1], retain=crowd, method="sepme-text")
+    assert len(read) < 20
+    del read[:]
+    assert not plan(model, STYLES[:1], retain=crowd).ok  # a refusal names who is in the way
+    assert len(read) > len(crowd)  # inverse check
 
 
 def rank_of(model, concepts) -> int:

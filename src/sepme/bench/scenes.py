@@ -38,7 +38,7 @@ class Scenes(Benchmark):
     On literal prompts, as the paper does, and on templates no training saw. Every state is drawn
     with seeds of its own, so pooled images differ in prompt or seed. Rows without a time are
     pooled over the states of a scene; ``n`` is at least ``least`` there. ``reprojected_effect`` is
-    what reprojecting has left of the effect of shifts in force, 1 all of it, ``n`` shifts in states.
+    what reprojecting has left of the effect of shifts in force, 1 all of it; ``n`` counts states.
 
     Args:
         domain: ``"styles"`` or ``"objects"``.
@@ -47,6 +47,7 @@ class Scenes(Benchmark):
         least: Fewest images behind a pooled figure.
         reproject: Whether shifts fitted earlier in a scene are made to leave alone, in closed form,
             what is named later; for separable methods.
+        amplify: As for `sepme.reproject`.
 
     Raises:
         SpecError: If a value is out of range.
@@ -61,11 +62,12 @@ class Scenes(Benchmark):
     templates: Split = "heldout"
     least: int = 50
     reproject: bool = False
+    amplify: float = 1.0
 
     def __post_init__(self) -> None:
         """Check the values."""
         super().__post_init__()
-        self._at_least_one("least")
+        self._at_least_one("least", "amplify")
         if self.domain not in HEADS:
             raise SpecError(f"domain must be one of {sorted(HEADS)}, got {self.domain!r}.")
         if not self.scenes or not set(self.scenes) <= SCENES.keys():
@@ -104,7 +106,7 @@ class Scenes(Benchmark):
             concepts=cast,
             store=store,
             seed=self.seed,
-            reproject=self.reproject,
+            amplify=self.amplify if self.reproject else None,
         )
         with staged(stage):
             for state in states(scene):

@@ -34,7 +34,8 @@ class Stage:
         concepts: c0 to c8.
         store: Where fits are kept between runs.
         seed: Seed of the fits.
-        reproject: Whether earlier shifts are made to leave alone what comes up later.
+        amplify: How earlier shifts are made to leave alone what comes up later, as for
+            `sepme.reproject`; None if they are not.
     """
 
     def __init__(
@@ -45,12 +46,12 @@ class Stage:
         concepts: Sequence[Concept],
         store: Store,
         seed: int,
-        reproject: bool = False,
+        amplify: float | None = None,
     ) -> None:
         """Start with nothing erased."""
         self.model = view(model)
         self._method, self._concepts = method, concepts
-        self._store, self._seed, self._reproject = store, seed, reproject
+        self._store, self._seed, self._amplify = store, seed, amplify
 
     def enter(self, state: State) -> None:
         """Bring the model from the state before into this one.
@@ -67,15 +68,15 @@ class Stage:
         if chosen:
             shifts = fitted(self.model, self._method, chosen, store=self._store, seed=self._seed)
             self.model.erase(*shifts, allow_interference=True)
-            if self._reproject:
-                self._spare(chosen)
+            if self._amplify is not None:
+                self._spare(chosen, self._amplify)
 
-    def _spare(self, chosen: Sequence[Concept]) -> None:
+    def _spare(self, chosen: Sequence[Concept], amplify: float) -> None:
         """Make the earlier shifts in force leave some concepts alone."""
         names = {concept.name for concept in chosen}
         for shift in self.model.shifts:
             if shift.name not in names and not names <= set(shift.decoupled_from):
-                self.model.erase(reproject(shift, self.model))
+                self.model.erase(reproject(shift, self.model, amplify=amplify))
 
     def leave(self) -> None:
         """Give everything back."""

@@ -98,15 +98,17 @@ class Job:
         same = {(c.name, c.prompts, c.anchor) for c in entry.concepts} <= asked
         return same and (made.method, made.seed) == (self.method.name, self.seed)
 
-    def turns(self, model: ErasedPipeline, held: Held | None) -> Iterator[tuple[Concept, ...]]:
-        """What is erased in one go: each concept, or all that need a fit if that is one fit."""
-        if not self.method.together:
-            yield from ((concept,) for concept in self.concepts)
-            return
-        needed = tuple(c for c in self.concepts if self.action(c, model, held) == "fit")
-        yield from ((concept,) for concept in self.concepts if concept not in needed)
-        if needed:
-            yield needed
+    def turns(self, model: ErasedPipeline, held: Held) -> Iterator[tuple[Concept, ...]]:
+        """What is erased in one go: all that needs no fit, and then what one fit gives."""
+        found: dict[Action, list[Concept]] = {"keep": [], "reuse": [], "fit": []}
+        for concept in self.concepts:
+            found[self.action(concept, model, held)].append(concept)
+        fits = found.pop("fit")
+        yield from (tuple(concepts) for concepts in found.values() if concepts)
+        if self.method.together and fits:
+            yield tuple(fits)
+        else:
+            yield from ((concept,) for concept in fits)
 
 
 def older(job: Job, ledger: Ledger) -> dict[str, list[str]]:

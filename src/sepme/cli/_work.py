@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ from sepme.cli._screen import Screen
 from sepme.core.concept import Concept
 from sepme.core.record import sha256_of
 from sepme.io.ledger_dir import LedgerDir
+
+_MOST_NAMES = 5  # in a line of progress
 
 if TYPE_CHECKING:
     from sepme.core.shift import ConceptShift
@@ -96,8 +98,7 @@ def erase_each(
     done: list[dict[str, Any]] = []
     for concepts in job.turns(model, held):
         action = job.action(concepts[0], model, held)
-        names = ", ".join(concept.name for concept in concepts)
-        turn = f"{names} ({len(done) + len(concepts)} of {len(job.concepts)})"
+        turn = f"{_named(concepts)} ({len(done) + len(concepts)} of {len(job.concepts)})"
         start = time.perf_counter()
         if action == "keep":
             screen.say(f"{turn}: already erased with this method, seed and prompts; skipped")
@@ -115,7 +116,14 @@ def erase_each(
         if action != "keep":
             screen.say(f"{turn}: erased in {seconds:.1f} s and saved")
         done += [_told(concept, action, seconds, held) for concept in concepts]
-    return done
+    places = {concept.name: place for place, concept in enumerate(job.concepts)}
+    return sorted(done, key=lambda row: places[row["name"]])
+
+
+def _named(concepts: Sequence[Concept]) -> str:
+    names = [concept.name for concept in concepts]
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more
 
 
 def _unfinished(
@@ -136,7 +144,8 @@ def _shifts(
     held: Held,
 ) -> tuple[ConceptShift, ...]:
     if action == "reuse":
-        return (held.shift(held.entry(concepts[0].name)),)
+        entries = {entry.shift: entry for entry in (held.entry(c.name) for c in concepts)}
+        return tuple(held.shift(entry) for entry in entries.values())
     rest = tuple(c for c in (*job.retain, *job.concepts) if c not in concepts)
     return job.method.fit_many(model, concepts, retain=rest, seed=job.seed)
 

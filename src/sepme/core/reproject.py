@@ -19,7 +19,12 @@ from sepme.linalg.null_space import NullSpace, null_space, private_directions
 
 
 def reproject(
-    shift: ConceptShift, model: Backend, beside: Sequence[Concept] = (), *, rtol: float = 1e-6
+    shift: ConceptShift,
+    model: Backend,
+    beside: Sequence[Concept] = (),
+    *,
+    amplify: float = 1.0,
+    rtol: float = 1e-6,
 ) -> ConceptShift:
     """The shift without its part on the prompts of concepts it did not know.
 
@@ -29,20 +34,25 @@ def reproject(
     at most as much as before, but prompts may move more, if what is lost worked against what is
     left: ``provenance.fit["kept"]`` is the effect on its own prompts relative to that of the fit
     (Frobenius norm, at least 0, can exceed 1), and ``"reprojected"`` names the shift it came
-    from. Erase it to replace the earlier one; that is an event of its own in the ledger's history.
+    from. What is left can be amplified up to the effect of the fit: listed prompts stay as they
+    are, whatever the factor. Erase it to replace the earlier one; that is an event of its own in
+    the ledger's history.
 
     Args:
         shift: A shift that acts through directions of text space: of ``sepme``, ``sepme-joint`` or
             ``sepme-text``.
         model: The model it was fitted on; everything in ``model.known`` is left alone.
         beside: What else to leave alone, such as what the shift listed and the ledger never held.
+        amplify: Largest factor that what is left is multiplied by, to have the effect of the fit
+            again: at least 1, which is not at all.
         rtol: As for `sepme.linalg.null_space.null_space`.
 
     Returns:
         Another shift of the same concept, which lists everything it leaves alone.
 
     Raises:
-        MethodError: If it is no such shift, does nothing, or lists concepts nobody describes here.
+        MethodError: If it is no such shift, does nothing, or lists concepts nobody describes here;
+            or if ``amplify`` is out of range.
         NullSpaceExhausted: If the prompts span the whole text space.
         NotSeparable: If the concept is to be left alone too, or nothing of it is left.
 
@@ -54,6 +64,8 @@ def reproject(
         >>> new.name in shift.decoupled_from, new.name in later.decoupled_from
         (False, True)
     """
+    if not amplify >= 1:
+        raise MethodError(f"amplify must be at least 1 (1 = as projected), got {amplify}.")
     if not shift.separable or len(shift.concepts) > 1:
         raise MethodError(
             f"{shift.name!r} was fitted by {shift.provenance.method!r}, which is not separable, so "
@@ -71,11 +83,12 @@ def reproject(
     private_directions(own, space)  # raises if there is none
     payload = _projected(_readable(shift), space)
     fit = shift.provenance.fit
-    kept = float(fit.get("kept") or 1.0) * _effect(payload, own) / _own_effect(shift, own)
-    told = {**fit, "reprojected": shift.digest, "kept": kept}
+    left = float(fit.get("kept") or 1.0) * _effect(payload, own) / _own_effect(shift, own)
+    factor = min(max(1.0, 1 / left), amplify)
+    told = {**fit, "reprojected": shift.digest, "kept": factor * left}
     return replace(
         shift,
-        payload=payload,
+        payload=_scaled(payload, factor),
         decoupled_from=tuple(other.name for other in others),
         provenance=replace(shift.provenance, fit=told),
     )
@@ -94,6 +107,12 @@ def _projected(payload: SiteShift | TextShift, space: NullSpace) -> SiteShift | 
     if isinstance(payload, SiteShift):
         return SiteShift(space.project(payload.directions).float(), payload.factors)
     return replace(payload, right=space.project(payload.right).float())
+
+
+def _scaled(payload: SiteShift | TextShift, factor: float) -> SiteShift | TextShift:
+    if isinstance(payload, SiteShift):
+        return SiteShift(factor * payload.directions, payload.factors)
+    return replace(payload, right=factor * payload.right)
 
 
 def _own_effect(shift: ConceptShift, rows: Tensor) -> float:

@@ -138,14 +138,14 @@ def plan(
     rtol = float(getattr(maker, "rtol", _RTOL))
     everything = tuple(dict.fromkeys((BLANK, *model.known, *retain, *concepts)))  # as `listed`
     listed = Listed(everything, cache(lambda concept: model.encode(concept.prompts)))
-    cost = fit_cost(model, maker)
+    cost, gated = fit_cost(model, maker), bool(getattr(maker, "gate", False))
     least = float(getattr(maker, "least", MIN_SEPARABILITY)) if maker.separable else None
     strict = maker.separable and not maker.approximates
     staying = [(concept,) for concept in everything if concept.name not in names]
     meanings = [tuple(c for c in everything if c.name == name) for name in names]
     spaces = rooms(staying, meanings, listed.rows, rtol=rtol)
     made = tuple(
-        listed.row(concept, space, rtol=rtol, cost=cost, least=least, strict=strict)
+        listed.row(concept, space, rtol=rtol, cost=cost, least=least, strict=strict, gated=gated)
         for concept, space in zip(concepts, spaces, strict=True)
     )
     together = rank(map(listed.rows, [*staying, *meanings]), rtol=rtol)

@@ -76,6 +76,7 @@ class Listed:
         cost: tuple[float | None, float],
         least: float | None,
         strict: bool,
+        gated: bool = False,
     ) -> PlanRow:
         """What erasing one of them would take.
 
@@ -86,6 +87,7 @@ class Listed:
             cost: Seconds and megabytes of its fit.
             least: Separability from which on it is exact; None if the method is not separable.
             strict: Whether it is refused below.
+            gated: Whether a prompt that does not say the concept is left alone whatever the room.
         """
         own, blank = self.read(concept), self.read(BLANK)
         others = [other for other in self.concepts if other.name != concept.name]
@@ -107,7 +109,7 @@ class Listed:
             exhausted=not ok and crowd and apart < _NOTHING,
             seconds=cost[0],
             memory_mb=cost[1],
-            exact=exact,
+            exact=exact or gated,
             ok=ok,
         )
 

@@ -107,6 +107,15 @@ def test_a_restored_concept_comes_back_without_training(cli: Cli, ledger: Path) 
     assert LedgerDir(ledger).ledger.entry("owl").shift == digest
 
 
+def test_restored_concepts_come_back_in_one_commit(cli: Cli, ledger: Path) -> None:
+    cli("restore", "owl", "fig", "--ledger", ledger)
+    before = commits(ledger)
+    again = cli("erase", "owl", "fig", "--ledger", ledger, "--json")
+    assert actions(again.data) == {"owl": "reused", "fig": "reused"}
+    assert list(actions(again.data)) == ["owl", "fig"]
+    assert commits(ledger) == [*before, 2]
+
+
 def test_a_new_strength_needs_no_training(cli: Cli, ledger: Path) -> None:
     again = cli("erase", "owl", "--ledger", ledger, "--json", "--strength", "0.5")
     assert actions(again.data) == {"owl": "reused"}

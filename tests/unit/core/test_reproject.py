@@ -56,6 +56,29 @@ def test_it_is_another_shift_that_says_where_it_comes_from(shift, tiny_model) ->
     assert again.provenance.fit["kept"] == pytest.approx(kept, abs=1e-6)  # a projector
 
 
+def test_what_is_left_can_be_amplified_to_the_effect_of_the_fit(shift, tiny_model) -> None:
+    bare, full, little = (
+        reproject(shift, tiny_model, [BESIDE, NEW], amplify=amplify) for amplify in (1, 1e9, 1.01)
+    )
+    left = bare.provenance.fit["kept"]
+    assert 0.01 < left < 0.9
+    assert full.provenance.fit["kept"] == pytest.approx(1)
+    assert little.provenance.fit["kept"] == pytest.approx(1.01 * left)
+    for concept in (BLANK, BESIDE, NEW):
+        assert moved(full, tiny_model, concept) < 1e-4
+    assert moved(full, tiny_model, OLD) == pytest.approx(moved(bare, tiny_model, OLD) / left)
+    again = reproject(little, tiny_model, [BESIDE, NEW], amplify=1e9)
+    assert again.provenance.fit["kept"] == pytest.approx(1)
+    once = reproject(full, tiny_model, [BESIDE, NEW], amplify=1e9)
+    assert moved(once, tiny_model, OLD) == pytest.approx(moved(full, tiny_model, OLD))
+
+
+@pytest.mark.parametrize("amplify", [0.5, 0, -1, float("nan")])
+def test_nothing_is_made_smaller(shift, tiny_model, amplify: float) -> None:
+    with pytest.raises(MethodError, match=r"amplify must be at least 1.*got"):
+        reproject(shift, tiny_model, [BESIDE, NEW], amplify=amplify)
+
+
 def reading(shift: ConceptShift, directions: Tensor) -> ConceptShift:
     """The shift with other directions, as many as it has."""
     return replace(shift, payload=SiteShift(directions.float(), shift.payload.factors))
