@@ -70,11 +70,19 @@ def blocks(rows: Sequence[Row]) -> Iterator[Block]:
     yield "refused", ("", "Refused", "Stage", "State", "What it says"), refusals(rows)
 
 
-def check(rows: Sequence[Row]) -> None:
-    """Refuse two runs whose lines would be one."""
-    facts = [(label(row), row["size"], row["stage"]) for row in rows if row["metric"] == "exact"]
-    if twice := sorted({place for place in facts if facts.count(place) > 1}):
-        raise SystemExit(f"two runs give the same lines: {twice[0]}. Keep one of them.")
+def finest(runs: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Rows of every run; of runs that give the same line, those of the one with most images."""
+    lines: dict[tuple[str, int, str], dict[int, list[Row]]] = {}
+    for run in runs:
+        images = run["environment"]["options"]["images"]
+        for row in run["rows"]:
+            line = lines.setdefault((label(row), row["size"], row["stage"]), {})
+            line.setdefault(images, []).append(row)
+    found = {place: line[max(line)] for place, line in lines.items()}
+    for place, rows in found.items():
+        if sum(row["metric"] == "exact" for row in rows) > 1:
+            raise SystemExit(f"two runs give the same lines: {place}. Keep one of them.")
+    return [row for rows in found.values() for row in rows]
 
 
 def label(row: Row) -> str:

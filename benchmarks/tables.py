@@ -59,7 +59,8 @@ def identity(run: Mapping[str, Any]) -> str:
     """What a run and its repetition share."""
     told = run["environment"]["options"]
     names = ("method", "methods", "domain", "retained", "hyperparameters", "sizes", "reproject")
-    return json.dumps([told.get(name) or None for name in names], sort_keys=True)
+    values = [*(told.get(name) or None for name in names), told.get("amplify", 1.0)]
+    return json.dumps(values, sort_keys=True)
 
 
 def place(method: str) -> tuple[int, str]:
@@ -96,7 +97,9 @@ def scenes(runs: Runs, domain: str) -> str:
         options = run["environment"]["options"]
         if options["domain"] == domain:
             spared = ", reprojected" if options.get("reproject") else ""
-            name = f"{options['method']}{spared}"
+            most = options.get("amplify", 1.0)
+            louder = f", at most {most:g} times amplified" if most > 1 else ""
+            name = f"{options['method']}{spared}{louder}"
             lines += [scene_line(run["rows"], name, k) for k in options["scenes"]]
     shown = [f"{role}, {split}" for role, _ in ROLES for split in SPLITS]
     return markdown(("method", "scene", *shown, "restored", "not listed", "blank"), lines)
@@ -205,8 +208,7 @@ def rendered(kept: Mapping[str, Runs]) -> Iterator[tuple[str, str, str]]:
         yield "ladder.md", concept, ladder(kept["ladder"], concept)
         yield "attacks.md", concept, attacks(kept["attacks"], concept)
         yield "attacks.md", f"{concept} compared", compared(kept["attacks"], concept)
-    many = [row for run in kept["capacity"] for row in run["rows"]]
-    how_many.check(many)
+    many = how_many.finest(kept["capacity"])
     for name, columns, lines in how_many.blocks(many):
         yield "../how-many.md", name, markdown(columns, lines) if lines else "Not run."
     yield "../how-many.md", "curves", how_many.SHOWN if many else "Not run."

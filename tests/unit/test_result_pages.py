@@ -43,11 +43,18 @@ def test_every_mark_is_a_table(tables) -> None:
     assert marks == given
 
 
-def test_two_runs_of_one_size_are_refused(tables) -> None:
-    row = {"method": "uce", "retained": "rest", "size": 5, "stage": "at once", "metric": "exact"}
-    tables.how_many.check([row, row | {"size": 10}])
+def capacity_run(images: int, *sizes: int) -> dict:
+    row = {"method": "uce", "retained": "rest", "stage": "at once", "metric": "exact"}
+    rows = [row | {"size": size, "n": images} for size in sizes]
+    return {"rows": rows, "environment": {"options": {"images": images}}}
+
+
+def test_of_two_runs_of_one_size_the_finer_counts(tables) -> None:
+    finest = tables.how_many.finest
+    found = finest([capacity_run(96, 5, 10), capacity_run(384, 10)])
+    assert [(row["size"], row["n"]) for row in found] == [(5, 96), (10, 384)]
     with pytest.raises(SystemExit, match="same lines"):
-        tables.how_many.check([row, row])
+        finest([capacity_run(96, 5), capacity_run(96, 5, 10)])
 
 
 def test_another_figure_gives_another_table(tables) -> None:
