@@ -1,8 +1,9 @@
 """What one more name costs a list that is erased already, by the closed form in text space.
 
-The text encoder has the true size of Stable Diffusion 1.x and random weights; a name is three made
-up words, a word one token. What is kept of the names on the list are random rows in the true shape,
-for what they hold does not change the time; the new name is read.
+The text encoder has the true size of Stable Diffusion 1.x and random weights, ten times as wide as
+usual: a dozen prompts then fill the text space, as about ten do with trained ones. A name is three
+made up words, a word one token. What is kept of the names on the list are random rows in the true
+shape, for what they hold does not change the time; the new name is read.
 
 * ``late``: `SepMEText.fit` of one more name, with the statistics of all others kept on the disk;
 * ``late, nothing kept``: the same when every name has to be read again (for short lists);
@@ -52,6 +53,7 @@ class Reader:
             intermediate_size=4 * WIDTH,
             num_hidden_layers=LAYERS,
             num_attention_heads=HEADS,
+            initializer_factor=10.0,
         )
         self._encoder = CLIPTextModel(config).eval()
         parts = self._encoder.named_modules()

@@ -74,20 +74,22 @@ def finest(runs: Sequence[Mapping[str, Any]]) -> list[Row]:
     """Rows of every run; of runs that give the same line, those of the one with most images."""
     lines: dict[tuple[str, int, str], dict[int, list[Row]]] = {}
     for run in runs:
-        images = run["environment"]["options"]["images"]
-        for row in run["rows"]:
+        options = run["environment"]["options"]
+        for found in run["rows"]:
+            row = {**found, "settings": options.get("hyperparameters") or {}}
             line = lines.setdefault((label(row), row["size"], row["stage"]), {})
-            line.setdefault(images, []).append(row)
-    found = {place: line[max(line)] for place, line in lines.items()}
-    for place, rows in found.items():
+            line.setdefault(options["images"], []).append(row)
+    best = {place: line[max(line)] for place, line in lines.items()}
+    for place, rows in best.items():
         if sum(row["metric"] == "exact" for row in rows) > 1:
             raise SystemExit(f"two runs give the same lines: {place}. Keep one of them.")
-    return [row for rows in found.values() for row in rows]
+    return [row for rows in best.values() for row in rows]
 
 
 def label(row: Row) -> str:
-    """A method, and whether its fits were told of what stays."""
-    return f"`{row['method']}`{'' if row['retained'] == 'rest' else ', rest not listed'}"
+    """A method, its settings where they are not the preset, and whether it knew what stays."""
+    settings = "".join(f", `{key}={value}`" for key, value in sorted(row["settings"].items()))
+    return f"`{row['method']}`{settings}{'' if row['retained'] == 'rest' else ', rest not listed'}"
 
 
 def groups(rows: Sequence[Row]) -> Iterator[tuple[tuple[str, str], Own]]:

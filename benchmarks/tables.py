@@ -98,7 +98,7 @@ def scenes(runs: Runs, domain: str) -> str:
         if options["domain"] == domain:
             spared = ", reprojected" if options.get("reproject") else ""
             most = options.get("amplify", 1.0)
-            louder = f", at most {most:g} times amplified" if most > 1 else ""
+            louder = f", at most {most:g} times amplified" if spared and most > 1 else ""
             name = f"{options['method']}{spared}{louder}"
             lines += [scene_line(run["rows"], name, k) for k in options["scenes"]]
     shown = [f"{role}, {split}" for role, _ in ROLES for split in SPLITS]
@@ -261,7 +261,7 @@ def main() -> None:
     kept = {name: json.loads((PAGES / f"{name}.json").read_text()) for name in BENCHMARKS}
     for page, name, table in rendered(kept):
         put(PAGES / page, name, table)
-    if rows := [row for run in kept["capacity"] for row in run["rows"]]:
+    if rows := how_many.finest(kept["capacity"]):
         how_many.plot(rows)
 
 

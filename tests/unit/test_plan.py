@@ -94,6 +94,20 @@ def test_one_shared_prompt_of_several_is_enough(model) -> None:
     assert made.rows[0].same_as == STYLES[0].name
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("van-gogh", "Van - Gogh"),
+        ("a cat!", "a  cat !"),
+        ("caf\u00e9", "cafe\u0301"),
+        ("a cat " * 20 + "here", "a cat " * 20 + "there"),
+    ],
+)
+def test_what_reads_alike_is_the_same_prompt(model, one: str, other: str) -> None:
+    made = plan(model, [Concept("x", (one,))], retain=[Concept("y", (other,))], method="sepme-text")
+    assert made.rows[0].same_as == "y"
+
+
 def test_a_concept_is_not_held_against_itself(model) -> None:
     assert plan(model, STYLES[:1], retain=STYLES[:1]).ok
 

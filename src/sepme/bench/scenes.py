@@ -38,7 +38,8 @@ class Scenes(Benchmark):
     On literal prompts, as the paper does, and on templates no training saw. Every state is drawn
     with seeds of its own, so pooled images differ in prompt or seed. Rows without a time are
     pooled over the states of a scene; ``n`` is at least ``least`` there. ``reprojected_effect`` is
-    what reprojecting has left of the effect of shifts in force, 1 all of it; ``n`` counts states.
+    what reprojecting has left of the effect of shifts in force, 1 all of it; ``n`` counts each of
+    them in each state.
 
     Args:
         domain: ``"styles"`` or ``"objects"``.
@@ -67,7 +68,11 @@ class Scenes(Benchmark):
     def __post_init__(self) -> None:
         """Check the values."""
         super().__post_init__()
-        self._at_least_one("least", "amplify")
+        self._at_least_one("least")
+        if not self.amplify >= 1 or (self.amplify > 1 and not self.reproject):
+            raise SpecError(
+                f"amplify must be at least 1, and 1 without reproject=true, got {self.amplify:g}."
+            )
         if self.domain not in HEADS:
             raise SpecError(f"domain must be one of {sorted(HEADS)}, got {self.domain!r}.")
         if not self.scenes or not set(self.scenes) <= SCENES.keys():

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from sepme.cli._ledger import Held
@@ -32,6 +32,7 @@ class Job:
         strength: Of every shift: above 0, at most 2.
         refit: Whether what is in force is fitted again if it was not fitted to leave all others
             alone.
+        added: Names that nobody asked for by name: they are in force, and a refit covers them.
 
     Raises:
         SpecError: If the strength is out of range.
@@ -43,6 +44,7 @@ class Job:
     seed: int
     strength: float = 1.0
     refit: bool = False
+    added: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         """Check the strength now rather than after a fit."""
@@ -51,72 +53,88 @@ class Job:
                 f"strength must be above 0 and at most {_MAX_STRENGTH:g}, got {self.strength:g}."
             )
 
-    def with_held(self, ledger: Ledger) -> Job:
-        """The job that also covers what is in force by its method, so that all is fitted together.
-
-        Args:
-            ledger: What is in force.
-
-        Raises:
-            SpecError: If something in force has another strength than the job.
-        """
-        asked = {concept.name for concept in self.concepts}
-        others = [e for e in ledger.active if e.method == self.method.name and not e.names <= asked]
-        for entry in others:
-            if entry.strength != self.strength:
-                raise SpecError(
-                    f"{entry.name!r} is erased with strength {entry.strength:g}, and a refit gives "
-                    f"all of them {self.strength:g}. Say --strength {entry.strength:g}, or name "
-                    f"{entry.name!r} in the same command."
-                )
-        more = [c for entry in others for c in entry.concepts if c.name not in asked]
-        return replace(self, concepts=(*self.concepts, *more))
-
     def others(self, concept: Concept) -> tuple[Concept, ...]:
         """What a fit of one concept must leave alone, besides what the model knows."""
         return tuple(c for c in (*self.retain, *self.concepts) if c.name != concept.name)
 
-    def action(self, concept: Concept, model: ErasedPipeline, held: Held | None) -> Action:
-        """Whether a concept needs a fit, or what the ledger holds will do."""
+    def actions(self, model: ErasedPipeline, held: Held | None) -> dict[Concept, Action]:
+        """Which concepts need a fit, and for which what the ledger holds will do.
+
+        A list that is solved as one is fitted as a whole, if any of it is in a refit.
+        """
         if held is None:
-            return "fit"
+            return dict.fromkeys(self.concepts, "fit")
+        reworded = self._reworded(held)
+        found = {c: self._action(c, model, held, reworded) for c in self.concepts}
+        if self.refit and self.method.together and "fit" in found.values():
+            return dict.fromkeys(found, "fit")
+        return found
+
+    def turns(
+        self, model: ErasedPipeline, held: Held
+    ) -> Iterator[tuple[Action, tuple[Concept, ...]]]:
+        """What is erased in one go: all that needs no fit, and then what one fit gives.
+
+        What is worded anew comes last: until then the others are known not to have listed it.
+        """
+        found: dict[Action, list[Concept]] = {"keep": [], "reuse": [], "fit": []}
+        for concept, action in self.actions(model, held).items():
+            found[action].append(concept)
+        reworded = self._reworded(held)
+        fits = sorted(found.pop("fit"), key=lambda concept: concept.name in reworded)
+        yield from ((action, tuple(concepts)) for action, concepts in found.items() if concepts)
+        if self.method.together and fits:
+            yield "fit", tuple(fits)
+        else:
+            yield from (("fit", (concept,)) for concept in fits)
+
+    def _action(
+        self, concept: Concept, model: ErasedPipeline, held: Held, reworded: Collection[str]
+    ) -> Action:
         try:
             entry = held.entry(concept.name)
         except NotErased:
             return "fit"
         if not self._made(entry, held):
             return "fit"
-        must = {c.name for c in (*model.known, *self.others(concept))} - {concept.name}
-        if not must <= set(entry.decoupled_from) and (self.refit or not entry.active):
+        must = {c.name for c in (*model.known, *self.others(concept))} - entry.names
+        unlisted = must - set(entry.decoupled_from) | must.intersection(reworded)
+        if unlisted and (self.refit or not entry.active):
             return "fit"
         return "keep" if entry.active and entry.strength == self.strength else "reuse"
 
+    def _reworded(self, held: Held) -> set[str]:
+        """Names that the ledger knows by another definition."""
+        known = {concept.name: concept for concept in held.directory.ledger.known}
+        return {c.name for c in self.concepts if known.get(c.name, c) != c}
+
     def _made(self, entry: Entry, held: Held) -> bool:
-        """Whether a shift is of this method and seed, for prompts asked for now."""
+        """Whether a shift is of this method and seed, for what is asked for now."""
         made = held.shift(entry).provenance
-        asked = {(c.name, c.prompts, c.anchor) for c in self.concepts}
-        same = {(c.name, c.prompts, c.anchor) for c in entry.concepts} <= asked
+        same = set(entry.concepts) <= set(self.concepts)
         return same and (made.method, made.seed) == (self.method.name, self.seed)
 
-    def turns(self, model: ErasedPipeline, held: Held) -> Iterator[tuple[Concept, ...]]:
-        """What is erased in one go: all that needs no fit, and then what one fit gives."""
-        found: dict[Action, list[Concept]] = {"keep": [], "reuse": [], "fit": []}
-        for concept in self.concepts:
-            found[self.action(concept, model, held)].append(concept)
-        fits = found.pop("fit")
-        yield from (tuple(concepts) for concepts in found.values() if concepts)
-        if self.method.together and fits:
-            yield tuple(fits)
-        else:
-            yield from ((concept,) for concept in fits)
 
+def older(job: Job, ledger: Ledger) -> dict[tuple[str, tuple[str, ...]], list[str]]:
+    """Names in force whose shifts were fitted without knowing some of those asked for now.
 
-def older(job: Job, ledger: Ledger) -> dict[str, list[str]]:
-    """Erased concepts whose shifts were fitted without knowing some of those asked for now."""
+    Args:
+        job: What is asked for.
+        ledger: What is in force.
+
+    Returns:
+        Method and unknown names to the names they are unknown to.
+    """
     asked = {concept.name for concept in job.concepts}
-    gaps = {
-        entry.name: sorted(asked - entry.names - set(entry.decoupled_from))
-        for entry in ledger.active
-        if entry.separable and entry.decoupled_from and not (job.refit and entry.names <= asked)
-    }
-    return {name: missing for name, missing in gaps.items() if missing}
+    new = asked - {concept.name for concept in ledger.known}
+    gaps: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for entry in ledger.active:
+        if not entry.separable or (job.refit and entry.names <= asked):
+            continue
+        if entry.decoupled_from:
+            missing = asked - entry.names - set(entry.decoupled_from)
+        else:  # nothing is claimed; a map that is solved as one tells others apart all the same
+            missing = new if job.method.together and entry.method == job.method.name else set()
+        if missing:
+            gaps.setdefault((entry.method, tuple(sorted(missing))), []).append(entry.name)
+    return gaps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,17 +45,20 @@ class Held:
             self._shifts = self.directory.shifts()
         return self._shifts[entry.shift]
 
-    def erase(self, *shifts: ConceptShift, strength: float) -> None:
-        """Erase concepts, all or none of them.
+    def erase(self, *shifts: ConceptShift, strength: float, still: Collection[str] = ()) -> None:
+        """Erase concepts, all or none of them; what is in force as it is asked for is no event.
 
         Args:
             shifts: As `LedgerDir.erase`.
             strength: As `LedgerDir.erase`.
+            still: As `LedgerDir.erase`.
 
         Raises:
             LedgerError: As `LedgerDir.erase`.
         """
-        self.directory.erase(*shifts, strength=strength)
+        there = {(entry.shift, entry.strength) for entry in self.directory.ledger.active}
+        if new := [shift for shift in shifts if (shift.digest, strength) not in there]:
+            self.directory.erase(*new, strength=strength, still=still)
         self._shifts |= {shift.digest: shift for shift in shifts}
 
 

@@ -11,6 +11,7 @@ from sepme.cli._app import Run
 from sepme.cli._evidence import plan_parts
 from sepme.cli._job import Action, Job, older
 from sepme.cli._ledger import Held
+from sepme.cli._refit import grown
 from sepme.cli._screen import Screen
 from sepme.core.concept import Concept
 from sepme.core.record import sha256_of
@@ -54,18 +55,21 @@ def run_job(
 
     model = run.load(source, ledger=folder if held else None)
     ours = Held(held) if held else None
-    left = [c for c in job.concepts if job.action(c, model, ours) == "fit"]
+    if job.refit and ours:
+        job = grown(job, model, ours)
+    left = [c for c, action in job.actions(model, ours).items() if action == "fit"]
     made = None
     if left:
         kept = {c.name: c for c in (*job.retain, *job.concepts) if c not in left}
         made = plan(model, left, retain=tuple(kept.values()), method=job.method)
         run.screen.show(*plan_parts(made))
         made.check()
-    for name, missing in (older(job, held.ledger) if held else {}).items():
+    for (method, missing), names in (older(job, held.ledger) if held else {}).items():
+        same = method == job.method.name
         run.screen.note(
-            f"{name!r} was fitted before {', '.join(missing)} came up: while it is erased, giving "
-            f"back {', '.join(missing)} will be close to the original but not exact. Erase with "
-            "--refit if that matters."
+            f"{_named(names)}: fitted before {_named(missing)} came up, so that giving back the "
+            "latter will be close to the original but not exact while the former is erased. If "
+            f"that matters, erase {'with --refit' if same else 'all in one command'}."
         )
     data: dict[str, Any] = {"ledger": str(folder), "base": model.fingerprint, "dry_run": dry_run}
     data["plan"] = made.to_dict() if made else None
@@ -96,9 +100,9 @@ def erase_each(
     from sepme.io.unfinished import resumable
 
     done: list[dict[str, Any]] = []
-    for concepts in job.turns(model, held):
-        action = job.action(concepts[0], model, held)
-        turn = f"{_named(concepts)} ({len(done) + len(concepts)} of {len(job.concepts)})"
+    for action, concepts in job.turns(model, held):
+        names = [concept.name for concept in concepts]
+        turn = f"{_named(names)} ({len(done) + len(names)} of {len(job.concepts)})"
         start = time.perf_counter()
         if action == "keep":
             screen.say(f"{turn}: already erased with this method, seed and prompts; skipped")
@@ -109,7 +113,7 @@ def erase_each(
             screen.say(f"{turn}: {again if action == 'reuse' else fit}")
             with resumable(kept):
                 shifts = _shifts(job, concepts, action, model, held)
-                held.erase(*shifts, strength=job.strength)
+                held.erase(*shifts, strength=job.strength, still=job.added.intersection(names))
             model.erase(*shifts, strength=job.strength)
             _warn(shifts, screen)
         seconds = time.perf_counter() - start if action != "keep" else 0.0
@@ -120,8 +124,7 @@ def erase_each(
     return sorted(done, key=lambda row: places[row["name"]])
 
 
-def _named(concepts: Sequence[Concept]) -> str:
-    names = [concept.name for concept in concepts]
+def _named(names: Sequence[str]) -> str:
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     return ", ".join(names[:_MOST_NAMES]) + more
 

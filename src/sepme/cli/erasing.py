@@ -85,8 +85,6 @@ def erase(  # noqa: PLR0913, PLR0917 (one per flag)
     from sepme.methods import METHODS
 
     job = Job(chosen, kept, METHODS[method](), seed, strength, refit)
-    if refit and held:
-        job = job.with_held(held.ledger)
     data = run_job(run, job, source, ledger, held=held, dry_run=dry_run)
     if dry_run:
         run.screen.result(data, "Dry run: nothing was changed.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, field, fields, is_dataclass, replace
-from importlib.metadata import version
 from typing import Any, ClassVar, Literal, Self, final
 
 from sepme.core.backend import Backend
@@ -13,7 +12,7 @@ from sepme.core.concept import Concept
 from sepme.core.executor import Executor, executor_of
 from sepme.core.limits import Limits
 from sepme.core.listing import apart
-from sepme.core.record import Scalar
+from sepme.core.record import Scalar, versions
 from sepme.core.shift import ConceptShift, Provenance
 from sepme.errors import SpecError, did_you_mean, shown
 
@@ -124,7 +123,7 @@ class Method(ABC):
             method=self.name,
             config={key: getattr(self, key) for key in self._fields()},
             seed=seed,
-            versions={package: version(package) for package in ("sepme", "torch")},
+            versions=versions("sepme", "torch"),
             fit=fit or {},
         )
 

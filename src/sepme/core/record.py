@@ -6,6 +6,8 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import version
 from typing import Any, TypeAlias
 
 from sepme.errors import SepmeError, shown
@@ -43,6 +45,16 @@ def sha256_of(value: object) -> str:
         64 lower-case hexadecimal digits.
     """
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+@cache
+def versions(*packages: str) -> Mapping[str, str]:
+    """Installed versions by package, looked up once.
+
+    Args:
+        packages: Names of distributions.
+    """
+    return {package: version(package) for package in packages}
 
 
 def parse_json(text: str | bytes, *, what: str, error: type[SepmeError]) -> object:

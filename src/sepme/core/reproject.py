@@ -12,10 +12,14 @@ from sepme.core.backend import Backend
 from sepme.core.concept import Concept
 from sepme.core.listing import listed
 from sepme.core.payload import SiteShift
+from sepme.core.record import Scalar
 from sepme.core.shift import ConceptShift
 from sepme.core.text_shift import TextShift
-from sepme.errors import MethodError
+from sepme.errors import MethodError, NotSeparable
 from sepme.linalg.null_space import NullSpace, null_space, private_directions
+
+_ROUNDING = 1e-4
+"""Share of its effect that may be nothing but rounding in float32."""
 
 
 def reproject(
@@ -34,17 +38,19 @@ def reproject(
     at most as much as before, but prompts may move more, if what is lost worked against what is
     left: ``provenance.fit["kept"]`` is the effect on its own prompts relative to that of the fit
     (Frobenius norm, at least 0, can exceed 1), and ``"reprojected"`` names the shift it came
-    from. What is left can be amplified up to the effect of the fit: listed prompts stay as they
-    are, whatever the factor. Erase it to replace the earlier one; that is an event of its own in
-    the ledger's history.
+    from. Erase it to replace the earlier one; that is an event of its own in the ledger's history.
+
+    What is left can be amplified up to the effect of the fit, ``"amplified"`` times in all. Listed
+    prompts then stay as they are up to rounding, which grows alike, and so does what the shift does
+    to the weights and to prompts nobody listed.
 
     Args:
         shift: A shift that acts through directions of text space: of ``sepme``, ``sepme-joint`` or
             ``sepme-text``.
         model: The model it was fitted on; everything in ``model.known`` is left alone.
         beside: What else to leave alone, such as what the shift listed and the ledger never held.
-        amplify: Largest factor that what is left is multiplied by, to have the effect of the fit
-            again: at least 1, which is not at all.
+        amplify: Largest factor that what is left is multiplied by, in all, to have the effect of
+            the fit again: at least 1, which is not at all.
         rtol: As for `sepme.linalg.null_space.null_space`.
 
     Returns:
@@ -54,7 +60,8 @@ def reproject(
         MethodError: If it is no such shift, does nothing, or lists concepts nobody describes here;
             or if ``amplify`` is out of range.
         NullSpaceExhausted: If the prompts span the whole text space.
-        NotSeparable: If the concept is to be left alone too, or nothing of it is left.
+        NotSeparable: If the concept is to be left alone too, or nothing of it, or only rounding to
+            be amplified, is left.
 
     Example:
         >>> import sepme
@@ -64,8 +71,23 @@ def reproject(
         >>> new.name in shift.decoupled_from, new.name in later.decoupled_from
         (False, True)
     """
-    if not amplify >= 1:
-        raise MethodError(f"amplify must be at least 1 (1 = as projected), got {amplify}.")
+    concept, others = _sides(shift, model, beside)
+    rows = model.encode(tuple(dict.fromkeys(p for other in others for p in other.prompts)))
+    space, own = null_space(rows, rtol=rtol), model.encode(concept.prompts)
+    private_directions(own, space)  # raises if there is none
+    payload, told = _amplified(shift, _projected(_readable(shift), space), own, amplify)
+    return replace(
+        shift,
+        payload=payload,
+        decoupled_from=tuple(other.name for other in others),
+        provenance=replace(shift.provenance, fit={**shift.provenance.fit, **told}),
+    )
+
+
+def _sides(
+    shift: ConceptShift, model: Backend, beside: Sequence[Concept]
+) -> tuple[Concept, tuple[Concept, ...]]:
+    """What a shift erases, and everything it is to leave alone."""
     if not shift.separable or len(shift.concepts) > 1:
         raise MethodError(
             f"{shift.name!r} was fitted by {shift.provenance.method!r}, which is not separable, so "
@@ -78,20 +100,26 @@ def reproject(
             f"{shift.name!r} leaves {missing[0]!r} alone, of which neither the model nor `beside` "
             "knows the prompts. Give that concept too."
         )
-    rows = model.encode(tuple(dict.fromkeys(p for other in others for p in other.prompts)))
-    space, own = null_space(rows, rtol=rtol), model.encode(concept.prompts)
-    private_directions(own, space)  # raises if there is none
-    payload = _projected(_readable(shift), space)
+    return concept, others
+
+
+def _amplified(
+    shift: ConceptShift, payload: SiteShift | TextShift, own: Tensor, amplify: float
+) -> tuple[SiteShift | TextShift, dict[str, Scalar]]:
+    """What is left of a shift, as loud as it may be, and what is to be told of it."""
+    if not amplify >= 1:
+        raise MethodError(f"amplify must be at least 1 (1 = as projected), got {amplify}.")
     fit = shift.provenance.fit
     left = float(fit.get("kept") or 1.0) * _effect(payload, own) / _own_effect(shift, own)
-    factor = min(max(1.0, 1 / left), amplify)
-    told = {**fit, "reprojected": shift.digest, "kept": factor * left}
-    return replace(
-        shift,
-        payload=_scaled(payload, factor),
-        decoupled_from=tuple(other.name for other in others),
-        provenance=replace(shift.provenance, fit=told),
-    )
+    before = float(fit.get("amplified") or 1.0)
+    factor = max(1.0, min(1 / left, amplify / before))
+    if factor > 1 and left < _ROUNDING:
+        raise NotSeparable(
+            f"{shift.name!r} keeps {left:.1e} of its effect, at least {_ROUNDING:g} is needed to "
+            "amplify it. Fit it again, or leave less alone."
+        )
+    told: dict[str, Scalar] = {"reprojected": shift.digest, "kept": factor * left}
+    return _scaled(payload, factor), {**told, "amplified": factor * before}
 
 
 def _readable(shift: ConceptShift) -> SiteShift | TextShift:

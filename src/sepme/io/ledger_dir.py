@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -145,6 +145,7 @@ class LedgerDir:
         strength: float = 1.0,
         reason: str | None = None,
         allow_interference: bool = False,
+        still: Collection[str] = (),
     ) -> Ledger:
         """Erase concepts, all or none of them.
 
@@ -153,6 +154,8 @@ class LedgerDir:
             strength: As in `Ledger.erase`.
             reason: Free text for the history.
             allow_interference: As in `Ledger.erase`.
+            still: Names that were erased when this was begun, and must not have been given back by
+                another writer since.
 
         Returns:
             The new ledger.
@@ -160,9 +163,15 @@ class LedgerDir:
         Raises:
             BaseMismatch: If a shift was fitted on another base.
             Interference: If a shift would disturb, or split, one that is active.
-            LedgerError: If the folder cannot be locked or written; nothing has changed then.
+            LedgerError: If a name in ``still`` was given back, or the folder cannot be locked or
+                written; nothing has changed then.
         """
         with self._writing() as state:
+            if back := sorted(set(still) - set(state.ledger.erased)):
+                raise LedgerError(
+                    f"{back[0]!r} was given back by someone else in the meantime, and is left so. "
+                    "Run the same command again for the others."
+                )
             state.ledger.erase_all(shifts, strength, allow_interference=allow_interference)
             entries = [Entry.of(shift, strength) for shift in shifts]
             self._shifts.stage(shifts)

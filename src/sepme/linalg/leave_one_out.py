@@ -55,7 +55,8 @@ def rooms(
     """As `leave_one_out`, of rows that are read no further than it takes to know.
 
     If what is never left out uses every direction, or beside it two groups that share no set each
-    do, nobody has room, whatever else there is.
+    do, nobody has room, whatever else there is. "Uses" is judged by ``rtol`` of the rows read so
+    far: rows much larger than these, read later, could count a direction as free that is not.
 
     Args:
         always: What is never left out, at least one.
@@ -85,6 +86,8 @@ def rooms(
 
 def rank(sets: Iterable[Tensor], *, rtol: float = 1e-6) -> int:
     """Directions that some sets of rows use, read no further than until all are used.
+
+    "Used" is judged as in `rooms`.
 
     Args:
         sets: At least one, ``(n, d)`` each, any floating dtype.

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
 import torch
 from torch import Tensor
 
 from sepme.core.backend import Backend
 from sepme.core.concept import BLANK, Concept
 from sepme.core.memory import memory
-from sepme.core.record import sha256_of
+from sepme.core.record import sha256_of, versions
 from sepme.linalg.text_system import Moments
 from sepme.methods._anchoring import moved, still
 from sepme.methods._reader import Reader
@@ -36,11 +34,13 @@ class Statistics:
         self.reader = Reader(model)
         self._sizes = {"sentences": sentences, "most": most}
         blank = self.reader.encode(BLANK.prompts)
+        self._width = blank.shape[-1]
         self._circumstances = {
             "base": model.fingerprint,
             "device": blank.device.type,
             "dtype": str(blank.dtype),
-            "versions": {package: version(package) for package in ("sepme", "torch")},
+            "autocast": torch.is_autocast_enabled(blank.device.type),
+            "versions": versions("sepme", "torch", "transformers"),
             **self._sizes,
         }
 
@@ -71,17 +71,23 @@ class Statistics:
         return self._recalled("still", concept)
 
     def _recalled(self, role: str, concept: Concept) -> Moments:
-        said = {"prompts": concept.prompts, "kind": concept.kind}
+        said = {"prompts": concept.prompts, "kind": concept.kind, "blank": concept == BLANK}
         goal = {"anchor": concept.anchor} if role == "moved" else {}
         key = sha256_of({"role": role, **said, **goal, **self._circumstances})
         keeper = memory()
-        kept = keeper.recall(key) if keeper else None
-        if kept is None:
-            kept = self._read(role, concept)
-            if keeper:
-                keeper.keep(key, kept)
-        rows, *moves = kept.double()
+        found = None if keeper is None else keeper.recall(key)
+        if found is None or not self._fits(found, role):
+            found = self._read(role, concept)
+            if keeper is not None:
+                keeper.keep(key, found)
+        rows, *moves = found.double()
         return Moments(rows, moves[0] if moves else torch.zeros_like(rows))
+
+    def _fits(self, found: Tensor, role: str) -> bool:
+        """Whether a tensor from an untrusted file can be what was kept."""
+        parts = 2 if role == "moved" else 1
+        shaped = found.ndim == 3 and (found.shape[0], found.shape[2]) == (parts, self._width)
+        return shaped and bool(torch.isfinite(found).all())
 
     def _read(self, role: str, concept: Concept) -> Tensor:
         if role == "still":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +15,7 @@ from sepme.errors import NullSpaceExhausted
 from sepme.linalg.null_space import NullSpace, null_space, separability
 
 _MAX_COLLIDING = 3
+_WORDS = 8  # fewer than any text window holds
 _NOTHING = 1e-4
 """Separability that is nothing but rounding."""
 
@@ -127,17 +130,19 @@ class Listed:
         return left
 
     def _shares_prompt(self, one: Concept, other: Concept) -> bool:
-        """Whether two have a prompt of one embedding; only prompts that read alike are looked at.
-
-        Text encoders pay no heed to white space, and many to capitals.
-        """
-        if _wordings(one).isdisjoint(_wordings(other)):
+        """Whether two have a prompt of one embedding; only prompts that may have are looked at."""
+        if _beginnings(one).isdisjoint(_beginnings(other)):
             return False
         return any(torch.equal(a, b) for a in self.read(one) for b in self.read(other))
 
 
-def _wordings(concept: Concept) -> set[str]:
-    return {" ".join(prompt.split()).casefold() for prompt in concept.prompts}
+def _beginnings(concept: Concept) -> set[tuple[str, ...]]:
+    """First words and signs of prompts, without what tokenizers pay no heed to.
+
+    What comes later can lie outside the text window of both.
+    """
+    plain = (unicodedata.normalize("NFKC", prompt).casefold() for prompt in concept.prompts)
+    return {tuple(re.findall(r"\w+|[^\w\s]", text)[:_WORDS]) for text in plain}
 
 
 def _space(rows: Tensor, rtol: float) -> NullSpace | None:

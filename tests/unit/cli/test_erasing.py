@@ -125,7 +125,8 @@ def test_a_new_strength_needs_no_training(cli: Cli, ledger: Path) -> None:
 def test_a_restored_concept_is_fitted_again_if_more_is_known(cli: Cli, ledger: Path) -> None:
     cli("restore", "owl", "--ledger", ledger)
     newer = cli("erase", "jar", "--ledger", ledger, "--json")
-    assert "was fitted before jar came up" in newer.err
+    assert "fig: fitted before jar came up" in newer.err
+    assert "erase with --refit" in " ".join(newer.err.split())
     assert "owl" in LedgerDir(ledger).ledger.entry("jar").decoupled_from
     assert actions(cli("erase", "owl", "--ledger", ledger, "--json").data) == {"owl": "fitted"}
 

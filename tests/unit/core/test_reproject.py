@@ -67,6 +67,9 @@ def test_what_is_left_can_be_amplified_to_the_effect_of_the_fit(shift, tiny_mode
     for concept in (BLANK, BESIDE, NEW):
         assert moved(full, tiny_model, concept) < 1e-4
     assert moved(full, tiny_model, OLD) == pytest.approx(moved(bare, tiny_model, OLD) / left)
+    twice = reproject(little, tiny_model, [BESIDE, NEW], amplify=1.01)
+    assert twice.provenance.fit["amplified"] == pytest.approx(1.01)  # in all
+    assert twice.provenance.fit["kept"] == pytest.approx(1.01 * left)
     again = reproject(little, tiny_model, [BESIDE, NEW], amplify=1e9)
     assert again.provenance.fit["kept"] == pytest.approx(1)
     once = reproject(full, tiny_model, [BESIDE, NEW], amplify=1e9)

@@ -80,7 +80,47 @@ def test_a_damaged_file_counts_as_lost(
         assert recall(tmp_path, "a") is None
     assert "damaged" in caplog.text
     assert recall(tmp_path, "b") == 2
-    assert not paths[1].exists()
+    write(tmp_path, a=3)
+    assert recall(tmp_path, "a") == 3
+
+
+def test_what_only_looks_whole_counts_as_lost(tmp_path: Path) -> None:
+    data = b"no tensors"
+    (tmp_path / f"{memory_dir._digest(data)}{memory_dir._SUFFIX}").write_bytes(data)
+    assert recall(tmp_path, "a") is None
+
+
+def test_other_files_are_left_alone(tmp_path: Path) -> None:
+    others = [tmp_path / name for name in ("owl.safetensors", "notes.txt")]
+    for path in others:
+        path.write_bytes(b"somebody's")
+    for turn in range(memory_dir._MOST_FILES):
+        write(tmp_path, **{f"k{turn}": turn})
+    assert [path.read_bytes() for path in others] == [b"somebody's"] * 2
+    assert recall(tmp_path, "k0") == 0
+
+
+def test_what_another_process_has_kept_survives_the_merging(tmp_path: Path) -> None:
+    slow = MemoryDir(tmp_path)
+    assert slow.recall("k0") is None
+    for turn in range(memory_dir._MOST_FILES - 1):
+        write(tmp_path, **{f"k{turn}": turn})
+    slow.keep("mine", number(7))
+    slow.write()
+    assert len(list(tmp_path.iterdir())) == 1
+    assert [recall(tmp_path, key) for key in ("k0", "k30", "mine")] == [0, 30, 7]
+
+
+def test_what_could_not_be_written_is_tried_again(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.write_text("in the way")
+    one = MemoryDir(folder)
+    one.keep("a", number(1))
+    one.write()
+    assert float(one.recall("a")[0, 0]) == 1
+    folder.unlink()
+    one.write()
+    assert recall(folder, "a") == 1
 
 
 def test_a_fit_is_not_given_up_because_nothing_can_be_kept(

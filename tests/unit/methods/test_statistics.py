@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
-from sepme.core.concept import Concept
-from sepme.core.memory import memory
-from sepme.io.memory_dir import MemoryDir, remembered
+from sepme.core.concept import BLANK, Concept
+from sepme.core.memory import remembered_by
+from sepme.io.memory_dir import remembered
 from sepme.methods._statistics import Statistics
 from sepme.methods.sepme_text import SepMEText
-from tests.tiny import TINY_CONCEPTS
+from tests.tiny import D_TEXT, TINY_CONCEPTS
 
 TARGET, OTHER, THIRD = TINY_CONCEPTS[:3]
 CROWD = [Concept(f"c{i}", (f"word{i} thing{i}",)) for i in range(80)]
@@ -89,5 +90,33 @@ def test_weights_are_not_part_of_it(tiny_model, tmp_path: Path) -> None:
         one = Statistics(tiny_model, sentences=4, most=8).moved(TARGET, weight=1.0)
         nine = Statistics(tiny_model, sentences=4, most=8).moved(TARGET, weight=9.0)
     torch.testing.assert_close(nine.rows, 3 * one.rows)
-    assert isinstance(MemoryDir(tmp_path).recall("nothing"), type(None))
-    assert memory() is None
+
+
+def test_other_circumstances_are_other_statistics(tiny_model, tmp_path: Path) -> None:
+    with remembered(tmp_path):
+        plain = Statistics(tiny_model, sentences=4, most=8).still(TARGET)
+        with torch.autocast("cpu", torch.bfloat16):
+            coarse = Statistics(tiny_model, sentences=4, most=8).still(TARGET)
+        empty = Concept("empty", ("",), kind=BLANK.kind)
+        pair = [Statistics(tiny_model, sentences=4, most=8).still(c) for c in (BLANK, empty)]
+    assert not torch.allclose(plain.rows, coarse.rows, rtol=1e-4)
+    assert pair[0].rows.shape != pair[1].rows.shape or not torch.equal(*(m.rows for m in pair))
+    alone = Statistics(tiny_model, sentences=4, most=8).still(empty)
+    assert torch.equal(pair[1].rows, alone.rows)
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 8, 3), (3, 8, D_TEXT), (1, 8, D_TEXT)])
+def test_what_cannot_be_statistics_is_not_used(tiny_model, shape: tuple[int, ...]) -> None:
+    found = torch.full(shape, torch.nan if shape == (1, 8, D_TEXT) else 1.0)
+
+    class Foreign(dict[str, Tensor]):
+        def recall(self, key: str) -> Tensor:
+            return found
+
+        keep = dict.__setitem__
+
+    kept = Foreign()
+    with remembered_by(kept):
+        rows = Statistics(tiny_model, sentences=4, most=8).still(TARGET).rows
+    assert torch.equal(rows, Statistics(tiny_model, sentences=4, most=8).still(TARGET).rows)
+    assert len(kept) == 1
