@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 # On Linux the default package index serves a large CUDA build of torch. For a small CPU build:
 #   make quickstart TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
-# Extra words for pytest, e.g. make test PYTEST_ARGS='-k ledger -x'
+# Extra words for pytest, e.g. make test PYTEST_ARGS='-k ledger -x' (-n 0: in one process)
 PYTEST_ARGS ?=
+# One process a core, four at most, each of one thread: small models gain nothing from more threads.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
@@ -20,10 +22,10 @@ quickstart: $(VENV)/.core  ## install the core, then erase, restore and verify o
 	$(BIN)/sepme quickstart
 
 test: $(VENV)/.dev  ## run the tests, without the slow and the GPU ones
-	$(BIN)/python -m pytest -m "not slow and not gpu" $(PYTEST_ARGS)
+	$(PYTEST) -m "not slow and not gpu" $(PYTEST_ARGS)
 
 test-all: $(VENV)/.dev  ## run every test (GPU tests need a CUDA device)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 check: $(VENV)/.dev  ## lint, format, types, import layers, house rules
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/check

@@ -61,9 +61,10 @@ class Screen:
         self.show(*parts)
 
     def show(self, *parts: Table | str | Text) -> None:
-        """Part of the result, for people only."""
+        """Part of the result, for people only; no path or command in it is broken in two."""
         for part in parts if not self.json else ():
-            self.out.print(Text(part) if isinstance(part, str) else part)
+            plain = isinstance(part, str)
+            self.out.print(Text(part) if plain else part, soft_wrap=plain)
 
 
 def table(

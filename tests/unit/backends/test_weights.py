@@ -152,7 +152,7 @@ def test_verify_sees_all_changed_sites(tiny_model) -> None:
     erased = every_weight(tiny_model)
     studio = Studio(tiny_model, [], steps=1, progress=False)
     assert all(check.passed for check in state_checks(tiny_model))
-    assert all(check.passed for check in restore_all(tiny_model, studio, []))
+    assert not [check for check in restore_all(tiny_model, studio, []) if not check.passed]
     assert equal(every_weight(tiny_model), erased)
     live = tiny_model.backend.live()[shift.payload.sites[0]]
     kept = live.clone()

@@ -32,7 +32,7 @@ def test_others_are_silent_and_we_are_not() -> None:
 
 
 def test_loading_the_demo_says_one_line(tmp_path) -> None:
-    words = ["generate", "a cat", "--steps", "1", "--out", tmp_path]
+    words = ["generate", "a cat", "--steps", "1", "--out", tmp_path / ("long" * 20)]
     for quiet, expected in (([], ["loading model demo ...", "drawing 1 ..."]), (["-q"], [])):
         out, err = start(*words, *quiet).communicate()
         assert err.splitlines() == expected

@@ -156,7 +156,11 @@ def test_the_files_are_refused_for_what_was_changed(tmp_path: Path) -> None:
     assert list(load_pack(tmp_path / "x", {SOME[0].digest}).values()) == [SOME[0]]
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff" * 100, CONTENT[:-1], CONTENT[:50]])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff" * 100, CONTENT[:-1], CONTENT[:50]],
+    ids=["empty", "foreign", "cut", "beginning"],
+)
 def test_damaged(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x").write_bytes(content)
     for read in (lambda p: load_pack(p, {SOME[0].digest}), pack_digests):
