@@ -135,6 +135,9 @@ def test_no_more_is_read_than_it_takes_to_know(model, monkeypatch: pytest.Monkey
     plan(model, STYLES[:1], retain=crowd, method="sepme-text")
     assert len(read) < 20
     del read[:]
+    plan(model, [STYLES[0], *crowd], method="sepme-text")
+    assert len(read) < len(crowd)
+    del read[:]
     assert not plan(model, STYLES[:1], retain=crowd).ok  # a refusal names who is in the way
     assert len(read) > len(crowd)  # inverse check
 

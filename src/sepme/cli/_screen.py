@@ -63,8 +63,10 @@ class Screen:
     def show(self, *parts: Table | str | Text) -> None:
         """Part of the result, for people only; no path or command in it is broken in two."""
         for part in parts if not self.json else ():
-            plain = isinstance(part, str)
-            self.out.print(Text(part) if plain else part, soft_wrap=plain)
+            if isinstance(part, str):
+                self.out.print(Text(part), soft_wrap=True)
+            else:
+                self.out.print(part)
 
 
 def table(

@@ -26,6 +26,7 @@ and none does up to 0.039. Another model may draw the line elsewhere.
 """
 
 _RTOL = 1e-6
+_COUNTED = 32  # concepts whose dimensions are counted, to tell how many more fit
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Plan:
         rows: One per concept, in the order given.
         method: Registry name of the method.
         dimensions: Width of the text space.
-        rows_per_concept: Dimensions a concept of this size uses up, on average.
+        rows_per_concept: Dimensions a concept of this size uses up, on average over the first 32.
         free: Dimensions left once all of them are erased.
         threshold: Separability below which a concept is refused, or the rest is left alone in the
             mean square only; 0 for a method that does not work in the null space.
@@ -150,7 +151,8 @@ def plan(
     )
     together = rank(map(listed.rows, [*staying, *meanings]), rtol=rtol)
     blank = rank([listed.rows([BLANK])], rtol=rtol)
-    used = [rank([listed.rows([BLANK, concept])], rtol=rtol) - blank for concept in concepts]
+    counted = concepts[:_COUNTED]
+    used = [rank([listed.rows([BLANK, concept])], rtol=rtol) - blank for concept in counted]
     width = listed.rows([BLANK]).shape[-1]
     mean = sum(used) / len(used)
     return Plan(made, maker.name, width, mean, width - together, least or 0.0)

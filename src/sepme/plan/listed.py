@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -92,15 +93,15 @@ class Listed:
             strict: Whether it is refused below.
             gated: Whether a prompt that does not say the concept is left alone whatever the room.
         """
-        own, blank = self.read(concept), self.read(BLANK)
+        blank = self.read(BLANK)
         others = [other for other in self.concepts if other.name != concept.name]
         same = next((other.name for other in others if self._shares_prompt(concept, other)), "")
-        apart = separability(own, blank, space) if space else 0.0
+        apart = separability(self.read(concept), blank, space) if space else 0.0
         exact = space is not None and least is not None and apart >= least
         ok = not same and (exact or not strict)
-        alone = {} if ok else self._left_beside_each(own, others, rtol)
+        alone = {} if ok else self._left_beside_each(concept, others, rtol)
         crowd = not alone or min(alone.values()) >= (least or 0.0)
-        width = own.shape[-1]
+        width = blank.shape[-1]
         return PlanRow(
             concept=concept.name,
             separability=apart,
@@ -117,10 +118,10 @@ class Listed:
         )
 
     def _left_beside_each(
-        self, own: Tensor, others: Iterable[Concept], rtol: float
+        self, concept: Concept, others: Iterable[Concept], rtol: float
     ) -> dict[str, float]:
         """Separability of a concept from each listed concept alone, by name."""
-        blank = self.read(BLANK)
+        own, blank = self.read(concept), self.read(BLANK)
         left: dict[str, float] = {}
         for other in others:
             if other != BLANK:
@@ -136,13 +137,14 @@ class Listed:
         return any(torch.equal(a, b) for a in self.read(one) for b in self.read(other))
 
 
-def _beginnings(concept: Concept) -> set[tuple[str, ...]]:
+@lru_cache(maxsize=4096)
+def _beginnings(concept: Concept) -> frozenset[tuple[str, ...]]:
     """First words and signs of prompts, without what tokenizers pay no heed to.
 
     What comes later can lie outside the text window of both.
     """
     plain = (unicodedata.normalize("NFKC", prompt).casefold() for prompt in concept.prompts)
-    return {tuple(re.findall(r"\w+|[^\w\s]", text)[:_WORDS]) for text in plain}
+    return frozenset(tuple(re.findall(r"\w+|[^\w\s]", text)[:_WORDS]) for text in plain)
 
 
 def _space(rows: Tensor, rtol: float) -> NullSpace | None:
