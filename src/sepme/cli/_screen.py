@@ -63,10 +63,8 @@ class Screen:
     def show(self, *parts: Table | str | Text) -> None:
         """Part of the result, for people only; no path or command in it is broken in two."""
         for part in parts if not self.json else ():
-            if isinstance(part, str):
-                self.out.print(Text(part), soft_wrap=True)
-            else:
-                self.out.print(part)
+            shown = Text(part) if isinstance(part, str) else part
+            self.out.print(shown, soft_wrap=isinstance(shown, Text))
 
 
 def table(

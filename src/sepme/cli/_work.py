@@ -65,11 +65,11 @@ def run_job(
         run.screen.show(*plan_parts(made))
         made.check()
     for (method, missing), names in (older(job, held.ledger) if held else {}).items():
-        same = method == job.method.name
+        again = "" if method == job.method.name else f"{names[0]} again by --method {method} "
         run.screen.note(
             f"{_named(names)}: fitted before {_named(missing)} came up, so that giving back the "
             "latter will be close to the original but not exact while the former is erased. If "
-            f"that matters, erase {'with --refit' if same else 'all in one command'}."
+            f"that matters, erase {again}with --refit."
         )
     data: dict[str, Any] = {"ledger": str(folder), "base": model.fingerprint, "dry_run": dry_run}
     data["plan"] = made.to_dict() if made else None

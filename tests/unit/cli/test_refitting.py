@@ -174,3 +174,12 @@ def test_a_note_says_when_it_helps(cli: Cli, tiny: Path, tmp_path: Path) -> None
     assert "erase with --refit" in late
     other = " ".join(cli("erase", "owl", "--model", tiny, "--ledger", tmp_path).err.split())
     assert "--refit" not in other  # inverse check: these are not of its method
+
+
+def test_a_note_names_the_method_that_is_to_be_refitted(cli: Cli, ledger: Path) -> None:
+    late = " ".join(cli("erase", "jar", "--ledger", ledger, *TEXT).err.split())
+    assert "erase fig again by --method sepme with --refit" in late
+    again = cli("erase", "fig", "--ledger", ledger, "--method", "sepme", "--refit", "--json")
+    assert actions(again.data) == {"fig": "fitted", "owl": "fitted"}
+    for entry in LedgerDir(ledger).ledger.active:
+        assert entry.name == "jar" or "jar" in entry.decoupled_from
