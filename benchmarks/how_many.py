@@ -70,6 +70,16 @@ def blocks(rows: Sequence[Row]) -> Iterator[Block]:
     yield "refused", ("", "Refused", "Stage", "State", "What it says"), refusals(rows)
 
 
+def settings(rows: Sequence[Row]) -> tuple[Sequence[str], Lines]:
+    """Columns and lines of settings that were tried, all of them on train templates.
+
+    Args:
+        rows: As `finest` gives them.
+    """
+    columns = ("", "Concepts", *SEEN)
+    return columns, [(*place, *seen(find)) for place, find in groups(rows)]
+
+
 def finest(runs: Sequence[Mapping[str, Any]]) -> list[Row]:
     """Rows of every run; of runs that give the same line, those of the one with most images."""
     lines: dict[tuple[str, int, str], dict[int, list[Row]]] = {}

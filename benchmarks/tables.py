@@ -22,6 +22,7 @@ from sepme.report.bench_methods import methods_table
 from sepme.report.tables import Table
 
 PAGES = Path(__file__).parent.parent / "docs" / "experiments"
+SETTINGS = PAGES / "capacity-settings.json"  # tried on train templates
 BENCHMARKS = ("scenes", "ladder", "attacks", "methods", "capacity")
 METHODS = ("sepme-text", "sepme", "sepme-joint", "sepme-free", "uce", "esd")
 """The order of the lines; methods that are not named come after, by name."""
@@ -37,12 +38,15 @@ Runs = list[dict[str, Any]]
 Lines = list[Sequence[str]]
 
 
-def collect(results: Path, benchmark: str) -> Runs:
+def collect(
+    results: Path, benchmark: str, prefix: str | None = None, templates: str = "heldout"
+) -> Runs:
     """Every run of a benchmark, pooled rows only."""
-    found = [json.loads(path.read_text()) for path in sorted(results.glob(f"{benchmark}-*.json"))]
+    paths = sorted(results.glob(f"{prefix or benchmark}-*.json"))
+    found = [json.loads(path.read_text()) for path in paths]
     runs = [run for run in found if run["rows"][0].get("benchmark") == benchmark]
-    if any(run["environment"]["options"].get("templates", "heldout") != "heldout" for run in runs):
-        raise SystemExit(f"a run of {benchmark} in {results} is not on held-out templates.")
+    if any(run["environment"]["options"].get("templates", "heldout") != templates for run in runs):
+        raise SystemExit(f"a run of {benchmark} in {results} is not on {templates} templates.")
     kept = [
         {**run, "rows": [row for row in run["rows"] if row.get("time") is None]} for run in runs
     ]
@@ -211,6 +215,8 @@ def rendered(kept: Mapping[str, Runs]) -> Iterator[tuple[str, str, str]]:
     many = how_many.finest(kept["capacity"])
     for name, columns, lines in how_many.blocks(many):
         yield "../how-many.md", name, markdown(columns, lines) if lines else "Not run."
+    tried = how_many.finest(json.loads(SETTINGS.read_text()))
+    yield "../how-many.md", "settings", markdown(*how_many.settings(tried))
     yield "../how-many.md", "curves", how_many.SHOWN if many else "Not run."
     yield "implicit.md", "implicit", implicit(rows_of("implicit"))
     for page, blocks in (
@@ -258,6 +264,8 @@ def main() -> None:
         path = PAGES / f"{name}.json"
         if runs := collect(chosen.results, name):
             path.write_text(json.dumps(merged(json.loads(path.read_text()), runs)) + "\n")
+    if chosen.results and (tried := collect(chosen.results, "capacity", "settings", "train")):
+        SETTINGS.write_text(json.dumps(tried) + "\n")
     kept = {name: json.loads((PAGES / f"{name}.json").read_text()) for name in BENCHMARKS}
     for page, name, table in rendered(kept):
         put(PAGES / page, name, table)

@@ -103,6 +103,21 @@ def model(
     yield from _fresh(_loaded(request.param))
 
 
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every prompt that a text encoder reads from here on."""
+    from sepme.backends import StableDiffusion
+
+    prompts: list[str] = []
+    encode = StableDiffusion.encode
+    monkeypatch.setattr(
+        StableDiffusion,
+        "encode",
+        lambda self, given: (prompts.extend(given), encode(self, given))[1],
+    )
+    return prompts
+
+
 def _fresh(loaded: ErasedPipeline) -> Iterator[ErasedPipeline]:
     """The same weights under a ledger of their own; loading again would only take longer."""
     from sepme.pipeline import ErasedPipeline

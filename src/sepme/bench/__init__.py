@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from sepme.bench.elsewhere import prepare, torch_threads
 from sepme.bench.report import Report
 from sepme.bench.store import Store, default_folder
 from sepme.core.executor import Executor, executor_of
+from sepme.core.record import versions
 from sepme.errors import SpecError, did_you_mean
 from sepme.pipeline import ErasedPipeline, load
 from sepme.registry import Registry
@@ -132,5 +132,5 @@ def _environment(
         "seconds": seconds,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
-        "versions": {package: version(package) for package in packages},
+        "versions": dict(versions(*packages)),
     }

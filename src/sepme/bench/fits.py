@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 
 import torch
 
@@ -14,6 +13,7 @@ from sepme.bench.memory import peak_memory_mb
 from sepme.bench.store import Key, Store
 from sepme.core.concept import Concept
 from sepme.core.method import Method
+from sepme.core.record import versions as installed
 from sepme.core.shift import ConceptShift
 from sepme.pipeline import ErasedPipeline
 
@@ -181,7 +181,7 @@ def circumstances(model: ErasedPipeline) -> Key:
 
 def versions() -> dict[str, str]:
     """Of the packages that results depend on."""
-    return {name: version(name) for name in ("sepme", "torch", "diffusers")}
+    return dict(installed("sepme", "torch", "diffusers"))
 
 
 def _cost_key(key: Key) -> Key:

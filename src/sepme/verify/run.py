@@ -8,12 +8,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from sepme.core.fingerprint import fingerprint
+from sepme.core.record import versions
 from sepme.errors import NotErased, SpecError
 from sepme.verify.cases import BATCH, Batch, Block, plan_blocks, seeds_from
 from sepme.verify.evidence import Check, Evidence, Thresholds, Triplet
@@ -179,7 +179,7 @@ def _environment(model: ErasedPipeline, n: int, seed: int, steps: int) -> dict[s
         "processors": os.cpu_count(),
         "device": str(model.pipeline.device),
         "python": platform.python_version(),
-        "versions": {package: version(package) for package in _PACKAGES},
+        "versions": dict(versions(*_PACKAGES)),
     }
 
 

@@ -20,14 +20,7 @@ def test_keeps_a_bounded_number_of_prompts(tiny_model, monkeypatch) -> None:
     assert reader.read == 4
 
 
-def test_a_fit_of_several_concepts_reads_few_prompts_for_each(tiny_model, monkeypatch) -> None:
-    asked: list[str] = []
-    encode = type(tiny_model.backend).encode
-    monkeypatch.setattr(
-        type(tiny_model.backend),
-        "encode",
-        lambda self, prompts: (asked.extend(prompts), encode(self, prompts))[1],
-    )
+def test_a_fit_of_several_concepts_reads_few_prompts_for_each(tiny_model, asked: list[str]) -> None:
     METHODS["sepme-text"]().fit_many(tiny_model, TINY_CONCEPTS[:1])
     first, asked[:] = len(asked), []
     METHODS["sepme-text"]().fit_many(tiny_model, TINY_CONCEPTS[:3])

@@ -19,19 +19,6 @@ TARGET, OTHER, THIRD = TINY_CONCEPTS[:3]
 CROWD = [Concept(f"c{i}", (f"word{i} thing{i}",)) for i in range(80)]
 
 
-@pytest.fixture
-def asked(tiny_model, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every prompt the text encoder reads from here on."""
-    prompts: list[str] = []
-    encode = type(tiny_model.backend).encode
-    monkeypatch.setattr(
-        type(tiny_model.backend),
-        "encode",
-        lambda self, given: (prompts.extend(given), encode(self, given))[1],
-    )
-    return prompts
-
-
 def test_a_fit_is_the_same_with_and_without_memory(tiny_model, tmp_path: Path) -> None:
     alone = SepMEText().fit(tiny_model, TARGET, retain=[OTHER])
     for _ in range(2):  # what is written, and what is read
